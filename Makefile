@@ -1,0 +1,42 @@
+# `make` alone lists the targets. Whatever is longer than a few lines is in scripts/.
+
+.PHONY: help demo test lint bench doc schema build-deps test-deps
+.DEFAULT_GOAL := help
+
+BINARY = "$${CARGO_TARGET_DIR:-target}/release/hookgate"
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: build-deps ## build, then play the whole story in this terminal (ARGS=--once ends by itself)
+	@cargo build --release
+	@$(BINARY) demo $(ARGS)
+
+test: test-deps ## every test, official SDKs included (ARGS=name runs those whose name has it)
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --all-features $(ARGS) && \
+		if [ -f src/lib.rs ]; then cargo test --doc --all-features $(ARGS); fi; \
+	else \
+		cargo test --all-features $(ARGS); \
+	fi
+
+lint: build-deps ## formatting and clippy, warnings are errors
+	@cargo fmt --version >/dev/null 2>&1 || { echo "error: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
+	@cargo clippy --version >/dev/null 2>&1 || { echo "error: clippy is missing: rustup component add clippy" >&2; exit 1; }
+	cargo fmt --check
+	cargo clippy --all-targets --all-features -- -D warnings
+
+bench: build-deps ## the benchmarks
+	cargo bench $(ARGS)
+
+doc: build-deps ## the library's documentation, in target/doc
+	cargo doc --no-deps --all-features
+
+schema: build-deps ## conf/schema.json anew, from the config types
+	@cargo run --quiet -- schema > conf/schema.json.new && mv conf/schema.json.new conf/schema.json
+
+build-deps: ## install what the build needs and this machine lacks
+	@sh scripts/deps.sh build
+
+test-deps: ## the same for the tests
+	@sh scripts/deps.sh test

@@ -1,0 +1,144 @@
+#!/bin/sh
+# Installs what the build (`deps.sh build`) or the tests (`deps.sh test`) need and this machine lacks.
+# What is there already is not touched and not mentioned; each step that runs prints one line.
+set -eu
+cd "$(dirname "$0")/.."
+
+LOGS=target/deps
+NODE_SDKS=tests/sdk/node
+PYTHON_SDKS=tests/sdk/python
+NODE_MAJOR_MIN=18
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# step LOG TITLE COMMAND…: runs it quietly; its output is shown only when it fails.
+# COMMAND runs without `set -e`, so functions given here chain with &&.
+step() {
+    step_log=$LOGS/$1.log step_title=$2
+    shift 2
+    mkdir -p "$LOGS"
+    step_start=$(date +%s)
+    printf '%s ... ' "$step_title"
+    if "$@" >"$step_log" 2>&1 </dev/null; then
+        printf '%ss\n' "$(($(date +%s) - step_start))"
+    else
+        printf 'failed\n'
+        cat "$step_log" >&2
+        fail "$step_title failed; the output above is in $step_log"
+    fi
+}
+
+# ---- Debian packages
+
+apt_install() {
+    have apt-get || fail "missing here: $*; there is no apt-get, so install them with this system's package manager"
+    if [ "$(id -u)" -eq 0 ]; then
+        sudo=
+    elif have sudo; then
+        sudo=sudo
+    else
+        fail "missing here: $*; this user is not root and there is no sudo, so run as root: apt-get install $*"
+    fi
+    step apt "apt-get install $*" apt_get "$@"
+}
+
+# A source that cannot be refreshed need not be the one that has the packages.
+apt_get() {
+    $sudo apt-get update || echo "apt-get update failed; going on with the lists that are there"
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+# ---- What the build needs: Rust, and a C compiler and CMake for zlib-ng, zstd and ring
+
+rust_is_new_enough() {
+    minor_min=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
+    minor=$(cargo --version | sed 's/^cargo 1\.\([0-9]*\).*/\1/')
+    [ "$minor" -ge "${minor_min:-0}" ]
+}
+
+can_compile_c() {
+    printf '#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n' |
+        cc -x c -o /dev/null - >/dev/null 2>&1
+}
+
+build_deps() {
+    have cargo || fail "cargo is missing: install Rust with rustup (https://rustup.rs), then open a new shell"
+    rust_is_new_enough ||
+        fail "$(cargo --version) is older than rust-version in Cargo.toml: run 'rustup update'"
+    packages=
+    have make || packages="$packages make"
+    have cmake || packages="$packages cmake"
+    can_compile_c || packages="$packages gcc libc6-dev"
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$packages" ] || apt_install $packages
+}
+
+# ---- What the tests need besides: the providers' official SDKs for Python and Node
+
+python_is_usable() {
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1
+}
+
+find_python() {
+    for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+        if python_is_usable "$python"; then return 0; fi
+    done
+    return 1
+}
+
+install_python_sdks() {
+    "$python" -m venv --clear .venv &&
+        .venv/bin/python -m pip install -q --disable-pip-version-check -r $PYTHON_SDKS/requirements.txt &&
+        cp $PYTHON_SDKS/requirements.txt .venv/requirements.installed
+}
+
+python_sdks() {
+    if cmp -s $PYTHON_SDKS/requirements.txt .venv/requirements.installed &&
+        .venv/bin/python -c '' 2>/dev/null; then
+        return 0
+    fi
+    find_python || apt_install python3 python3-venv
+    find_python || fail "Python 3.10 or newer with venv is missing: the SDKs in $PYTHON_SDKS need it"
+    step python-sdks "python SDKs into .venv" install_python_sdks
+}
+
+node_is_usable() {
+    node -e "process.exit(parseInt(process.versions.node) < $NODE_MAJOR_MIN ? 1 : 0)" >/dev/null 2>&1
+}
+
+install_node_sdks() {
+    (cd $NODE_SDKS && npm ci --ignore-scripts --no-audit --no-fund) &&
+        cp $NODE_SDKS/package-lock.json $NODE_SDKS/node_modules/.installed-lock.json
+}
+
+node_sdks() {
+    if ! have node || ! have npm; then
+        if have node; then apt_install npm; else apt_install nodejs npm; fi
+    fi
+    node_is_usable ||
+        fail "Node $NODE_MAJOR_MIN or newer is missing (found $(node --version)): the SDKs in $NODE_SDKS need it"
+    if ! cmp -s $NODE_SDKS/package-lock.json $NODE_SDKS/node_modules/.installed-lock.json; then
+        step node-sdks "node SDKs into $NODE_SDKS/node_modules" install_node_sdks
+    fi
+}
+
+case ${1-} in
+build)
+    build_deps
+    ;;
+test)
+    build_deps
+    python_sdks
+    node_sdks
+    ;;
+*)
+    fail "usage: deps.sh build|test"
+    ;;
+esac

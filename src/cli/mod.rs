@@ -1,0 +1,63 @@
+//! The commands, one a file. The only place that prints.
+//!
+//! Exit codes: 0 = done and nothing wrong, 1 = something is wrong (and was said), 2 = the command
+//! was not understood.
+
+mod check;
+mod demo;
+mod providers;
+mod schema;
+mod send;
+mod serve;
+mod style;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A webhook gateway: verifies webhooks and passes them on, byte for byte.
+#[derive(Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// Find every fault of a configuration file and run the tests in it
+    Check(check::Check),
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
+    /// List the providers that are known, or tell everything about one
+    Providers(providers::Providers),
+    /// Sign a sample as a provider would, send it, show the answer
+    Send(send::Send),
+    /// Judge recorded requests offline, without a socket
+    Verify(verify::Verify),
+    /// See everything work on one machine, in one terminal
+    Demo(demo::Demo),
+}
+
+/// What a command ends with.
+type Outcome = anyhow::Result<ExitCode>;
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Schema => schema::run(),
+        Command::Providers(command) => command.run(),
+        Command::Send(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Demo(command) => command.run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        style::error(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}

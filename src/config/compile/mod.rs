@@ -1,0 +1,235 @@
+//! Raw types → runtime types, through the runtime types' own constructors; collects every fault.
+
+mod backend;
+mod provider;
+mod route;
+mod server;
+mod tests;
+mod verify;
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::decode::Field;
+use super::fault::Fault;
+use super::raw::File;
+use super::units::Period;
+use super::yaml::Span;
+use super::{AdminSettings, Config, LogSettings, ServerSettings};
+use crate::delivery::Backend;
+use crate::ingress::Gate;
+use crate::ingress::Route;
+use crate::ingress::router::Router;
+use crate::ingress::source_addr::TrustedProxies;
+use crate::signature::Presets;
+
+pub use provider::{CompiledProvider, CompiledVector, compile_provider};
+
+/// Two names are taken for a slip of the pen when they are at least this alike (Jaro-Winkler).
+const ALIKE: f64 = 0.75;
+
+/// What compiling found wrong, and the places that a report must not show.
+#[derive(Default)]
+pub struct Findings {
+    /// Every fault.
+    pub faults: Vec<Fault>,
+    /// Places that hold secrets.
+    pub hidden: Vec<Span>,
+}
+
+/// Compiles a file; gives no configuration when something essential is missing.
+pub fn compile(file: &File, base: &Path, presets: &Presets) -> (Option<Config>, Findings) {
+    let mut compiler = Compiler::new(base, presets);
+    let config = compiler.file(file);
+    (
+        config,
+        Findings {
+            faults: compiler.faults,
+            hidden: compiler.hidden,
+        },
+    )
+}
+
+/// What every element is compiled with.
+struct Compiler<'a> {
+    presets: &'a Presets,
+    base: &'a Path,
+    faults: Vec<Fault>,
+    hidden: Vec<Span>,
+    /// Every backend that is named; `None` where it has faults of its own.
+    backends: HashMap<String, Option<Arc<Backend>>>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(base: &'a Path, presets: &'a Presets) -> Self {
+        Self {
+            presets,
+            base,
+            faults: Vec::new(),
+            hidden: Vec::new(),
+            backends: HashMap::new(),
+        }
+    }
+}
+
+impl Compiler<'_> {
+    fn file(&mut self, file: &File) -> Option<Config> {
+        let server = self.server(value(&file.server));
+        let proxies = self.trusted_proxies(value(&file.server));
+        let admin = self.admin(value(&file.admin));
+        let log = self.log(value(&file.log));
+        self.all_backends(file);
+        let (routes, gate) = self.all_routes(file, proxies)?;
+        let tests = self.route_tests(file);
+        let mut backends: Vec<_> = self.backends.values().flatten().cloned().collect();
+        backends.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(Config {
+            server,
+            admin,
+            log,
+            backends,
+            routes,
+            gate,
+            tests,
+        })
+    }
+
+    fn all_backends(&mut self, file: &File) {
+        for (key, field) in file.backends.get().into_iter().flatten() {
+            self.name(&key.name, key.span, "backend");
+            let backend = self.backend(&key.name, field);
+            self.backends
+                .insert(key.name.clone(), backend.map(Arc::new));
+        }
+    }
+
+    fn all_routes(
+        &mut self,
+        file: &File,
+        proxies: TrustedProxies,
+    ) -> Option<(Vec<Arc<Route>>, Gate)> {
+        let entries = file.routes.get()?;
+        if entries.is_empty() {
+            self.fault(
+                file.routes.span,
+                "there are no routes: every request would be refused",
+            );
+        }
+        let mut routes = Vec::new();
+        let mut router = Router::default();
+        for (key, field) in entries {
+            self.name(&key.name, key.span, "route");
+            if let Some(route) = self.route(&key.name, field, &mut router) {
+                routes.push(route);
+            }
+        }
+        Some((routes, Gate::new(router, proxies)))
+    }
+
+    fn fault(&mut self, span: Span, message: impl Into<String>) {
+        self.faults.push(Fault::new(message).at(span));
+    }
+
+    fn fault_with_help(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.faults.push(Fault::new(message).at(span).help(help));
+    }
+
+    /// Records an error at a place; `None` for `?`.
+    fn try_at<T, E: Display>(&mut self, span: Span, result: Result<T, E>) -> Option<T> {
+        result
+            .map_err(|error| self.fault(span, error.to_string()))
+            .ok()
+    }
+
+    fn name(&mut self, name: &str, span: Span, what: &str) {
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+            let help = "use up to 64 letters, digits, `-`, `_` and `.`; names become metric labels";
+            self.fault_with_help(span, format!("`{name}` cannot name a {what}"), help);
+        }
+    }
+
+    /// A name that should be one of `known`, or a fault with the nearest of them.
+    fn unknown<'k>(
+        &mut self,
+        span: Span,
+        what: &str,
+        name: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) {
+        let known: Vec<_> = known.collect();
+        self.fault_with_help(
+            span,
+            format!("there is no {what} `{name}`"),
+            near(name, &known),
+        );
+    }
+
+    fn ranges<'f>(&mut self, fields: impl IntoIterator<Item = &'f Field<String>>) -> Vec<IpNet> {
+        let mut ranges = Vec::new();
+        for field in fields {
+            let Some(text) = field.get() else { continue };
+            match range(text) {
+                Some(range) => ranges.push(range),
+                None => {
+                    let help =
+                        "write an address (192.0.2.7, 2001:db8::1) or a range (192.0.2.0/24)";
+                    let message =
+                        format!("`{text}` is neither an address nor a range of addresses");
+                    self.fault_with_help(field.span, message, help);
+                }
+            }
+        }
+        ranges
+    }
+
+    /// A period, or its default. Zero is a fault: it would end what it limits before it begins.
+    fn period(&mut self, field: &Option<Field<Period>>, default: Duration) -> Duration {
+        let Some(field) = field else { return default };
+        let Some(period) = field.get() else {
+            return default;
+        };
+        if period.as_duration().is_zero() {
+            self.fault(field.span, "a time limit of zero lets nothing pass");
+        }
+        period.as_duration()
+    }
+}
+
+/// The value of an optional field that has one.
+fn value<T>(field: &Option<Field<T>>) -> Option<&T> {
+    field.as_ref()?.get()
+}
+
+/// The nearest of `known` as a hint, or all of them.
+pub fn near(name: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|candidate| {
+            (
+                strsim::jaro_winkler(&name.to_lowercase(), candidate),
+                candidate,
+            )
+        })
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match nearest {
+        Some((_, candidate)) => format!("did you mean `{candidate}`?"),
+        None if known.is_empty() => "there are none".to_owned(),
+        None => format!("known are: {}", known.join(", ")),
+    }
+}
+
+fn range(text: &str) -> Option<IpNet> {
+    let range: IpNet = text
+        .parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    Some(range.trunc())
+}

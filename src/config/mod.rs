@@ -1,0 +1,178 @@
+//! From a YAML file to a compiled configuration, with every fault in one run.
+//!
+//! [`yaml`] reads the text into a tree with places; [`decode`] makes [`raw`] types of it and goes
+//! on after a fault; [`compile`] builds the runtime types through their own constructors. Other
+//! modules never see raw types, and stages never import this module.
+
+pub mod compile;
+pub mod decode;
+pub mod fault;
+pub mod presets;
+pub mod raw;
+pub mod route_test;
+pub mod units;
+pub mod yaml;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::ListenAddress;
+use crate::delivery::Backend;
+use crate::expr::Expander;
+use crate::ingress::service::ConnectionLimits;
+use crate::ingress::{Gate, Route};
+use crate::request_log::HeaderChoice;
+use crate::secret::SecretSource;
+use crate::signature::Presets;
+pub use compile::near;
+use fault::{Fault, Report};
+use raw::server::LogFormat;
+use route_test::RouteTest;
+use yaml::{Kind, Node};
+
+/// A compiled configuration, ready to run.
+pub struct Config {
+    /// Listeners and their limits.
+    pub server: ServerSettings,
+    /// The operator's listener.
+    pub admin: AdminSettings,
+    /// How requests are logged.
+    pub log: LogSettings,
+    /// Every backend.
+    pub backends: Vec<Arc<Backend>>,
+    /// Every route, in the order of the file.
+    pub routes: Vec<Arc<Route>>,
+    /// All routes behind one door.
+    pub gate: Gate,
+    /// The tests that stand in the file.
+    pub tests: Vec<RouteTest>,
+}
+
+/// Listeners and their limits.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Where webhooks are taken.
+    pub listen: Vec<ListenAddress>,
+    /// The limits of connections.
+    pub limits: ConnectionLimits,
+    /// How long requests in flight may take to finish at the end.
+    pub drain: Duration,
+    /// Worker threads; `None` = one for each core.
+    pub threads: Option<usize>,
+}
+
+/// The operator's listener.
+#[derive(Debug, Clone)]
+pub struct AdminSettings {
+    /// Where it listens; `None` = nowhere.
+    pub listen: Option<ListenAddress>,
+}
+
+/// How requests are logged.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The headers it shows.
+    pub headers: HeaderChoice,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {reason}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// The file has faults.
+    #[error("{0}")]
+    Faults(Box<Report>),
+    /// The presets that are compiled in cannot be used.
+    #[error("{0}")]
+    Presets(String),
+}
+
+/// Reads and compiles a file, with secrets from the process's environment.
+///
+/// # Errors
+/// [`LoadError`]; the report holds every fault of the file.
+pub fn load(path: &Path) -> Result<Config, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|reason| LoadError::Read {
+        path: path.to_owned(),
+        reason,
+    })?;
+    let presets = presets::builtin().map_err(LoadError::Presets)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse(
+        &path.display().to_string(),
+        &text,
+        base,
+        presets,
+        SecretSource::new,
+    )
+    .map_err(|report| LoadError::Faults(Box::new(report)))
+}
+
+/// Compiles a text. `base` is the folder that paths in it are relative to; `secrets` makes the
+/// source of secrets when the text's `secrets_dir` is known.
+///
+/// # Errors
+/// The report with every fault.
+pub fn parse(
+    name: &str,
+    text: &str,
+    base: &Path,
+    presets: &Presets,
+    secrets: impl FnOnce(Option<PathBuf>) -> SecretSource,
+) -> Result<Config, Report> {
+    let mut report = Report::new(name, text);
+    let parsed = yaml::parse(text);
+    report.add(parsed.faults);
+    report.hide(parsed.hidden);
+    let Some(root) = parsed.root else {
+        return Err(report);
+    };
+    let directory = secrets_dir(&root).map(|directory| base.join(directory));
+    let expander = match Expander::new(Arc::new(secrets(directory))) {
+        Ok(expander) => expander,
+        Err(reason) => {
+            report.add([Fault::new(reason)]);
+            return Err(report);
+        }
+    };
+    let (file, faults, hidden) = decode::decode::<raw::File>(&root, &|text| expander.expand(text));
+    report.add(faults);
+    report.hide(hidden);
+    let Some(file) = file else { return Err(report) };
+    let (config, findings) = compile::compile(&file, base, presets);
+    report.add(findings.faults);
+    report.hide(findings.hidden);
+    match config {
+        Some(config) if report.is_empty() => Ok(config),
+        _ => Err(report),
+    }
+}
+
+/// The file's `secrets_dir`, which must be known before its expressions are evaluated.
+fn secrets_dir(root: &Node) -> Option<&str> {
+    let Kind::Mapping(entries) = &root.kind else {
+        return None;
+    };
+    let (_, value) = entries.iter().find(|(key, _)| key.name == "secrets_dir")?;
+    match &value.kind {
+        Kind::Scalar { text, .. } => Some(text),
+        Kind::Sequence(_) | Kind::Mapping(_) => None,
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of the file, for editors.
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(raw::File);
+    decode::forbid_null_members(&mut schema);
+    schema.to_value()
+}

@@ -1,0 +1,75 @@
+//! `server`, `admin` and `log`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::decode::{Field, OneOrMany};
+use crate::config::units::Period;
+
+/// Where webhooks are taken, and the limits of their connections.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Server {
+    /// An address and port (`0.0.0.0:8080`, `[::]:8080`) or a unix socket (`unix:/run/hookgate.sock`),
+    /// or a list of them. Default: 127.0.0.1:8080.
+    pub listen: Option<Field<OneOrMany<String>>>,
+    /// Addresses or ranges of the proxies that may say, through X-Forwarded-For, whom they speak
+    /// for; `unix` for whoever connects through a unix socket. Default: none.
+    pub trusted_proxies: Option<Field<OneOrMany<String>>>,
+    /// The most time that a sender may take.
+    pub timeout: Option<Field<Timeouts>>,
+    /// How long requests in flight may take to finish when the gateway stops. Default: 30s.
+    pub drain: Option<Field<Period>>,
+    /// Worker threads. Default: one for each core.
+    pub threads: Option<Field<u16>>,
+}
+
+/// The most time that a sender may take.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Timeouts {
+    /// For the head of a request. Default: 10s.
+    pub head: Option<Field<Period>>,
+    /// For a whole body. Default: 30s.
+    pub body: Option<Field<Period>>,
+    /// Between two pieces of a body. Default: 10s.
+    pub piece: Option<Field<Period>>,
+    /// Between two requests on one connection. Default: 60s.
+    pub idle: Option<Field<Period>>,
+    /// For taking one piece of an answer. Default: 10s.
+    pub write: Option<Field<Period>>,
+}
+
+/// Where metrics and health are told.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Admin {
+    /// An address and port or a unix socket; `off` for none. Default: 127.0.0.1:9464.
+    pub listen: Option<Field<String>>,
+}
+
+/// How requests are logged: one line each, on standard error.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Log {
+    /// `human`, `json`, or `auto`: human on a terminal, else json. Default: auto.
+    pub format: Option<Field<LogFormat>>,
+    /// Request headers to show. Default: none.
+    pub headers: Option<Field<OneOrMany<String>>>,
+    /// Headers of which only the presence is shown, besides those that always carry secrets
+    /// (Authorization, Cookie, the headers of static tokens).
+    pub redact: Option<Field<OneOrMany<String>>>,
+}
+
+/// The form of a log line.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, else JSON.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,185 @@
+//! An application behind the gateway: where it is, how patient we are, how its health is asked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A backend as the file describes it.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// Its name in the file.
+    pub name: String,
+    /// Whether it is reached through TLS.
+    pub tls: Option<Tls>,
+    /// Its addresses; requests go to the healthy ones in turn.
+    pub authorities: Vec<Authority>,
+    /// What stands before the path of every request (`/app`), or nothing.
+    pub base_path: String,
+    /// The most time for a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// The most time until the answer begins, and between two pieces of it.
+    pub response_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// What it gets as `Host`; `None` = what the sender wrote.
+    pub host_header: Option<String>,
+    /// How its health is asked; `None` = not at all.
+    pub health: Option<Health>,
+}
+
+impl Backend {
+    /// A backend of one URL, for a single request.
+    pub fn at(origin: Origin, timeout: Duration) -> Self {
+        Self {
+            name: origin.authority.to_string(),
+            tls: origin.tls.then_some(Tls {
+                server_name: None,
+                ca: None,
+            }),
+            authorities: vec![origin.authority],
+            base_path: origin.base_path,
+            connect_timeout: timeout,
+            response_timeout: timeout,
+            idle_timeout: timeout,
+            host_header: None,
+            health: None,
+        }
+    }
+}
+
+/// Host and port of one address of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// A name or an address (version 6 without brackets).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A URL of a backend, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Whether it is https.
+    pub tls: bool,
+    /// Host and port.
+    pub authority: Authority,
+    /// The path without a slash at its end (`/app`, or nothing).
+    pub base_path: String,
+    /// The query, if it has one.
+    pub query: Option<String>,
+}
+
+/// Why a text is not the URL of a backend.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OriginError {
+    /// It is no URL at all.
+    #[error("`{0}` is not a URL with a host")]
+    NotAUrl(String),
+    /// It is a URL of another kind.
+    #[error("`{0}` is not http or https")]
+    Scheme(String),
+    /// It holds a password. Not quoted.
+    #[error("the URL holds credentials, which would be shown wherever the URL is")]
+    Credentials,
+}
+
+impl Origin {
+    /// Takes a URL apart.
+    ///
+    /// # Errors
+    /// [`OriginError`], which never quotes credentials.
+    pub fn parse(text: &str) -> Result<Self, OriginError> {
+        let not_a_url = || OriginError::NotAUrl(text.to_owned());
+        if text.contains('@') {
+            return Err(OriginError::Credentials);
+        }
+        let uri: http::Uri = text.parse().map_err(|_| not_a_url())?;
+        let scheme = uri.scheme_str().ok_or_else(not_a_url)?;
+        let authority = uri.authority().ok_or_else(not_a_url)?;
+        let tls = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return Err(OriginError::Scheme(scheme.to_owned())),
+        };
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(Self {
+            tls,
+            authority: Authority { host, port },
+            base_path: uri.path().trim_end_matches('/').to_owned(),
+            query: uri.query().map(str::to_owned),
+        })
+    }
+}
+
+/// How a backend's certificate is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The name the certificate must carry, where it is not the host's.
+    pub server_name: Option<String>,
+    /// A PEM file of authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// How a backend's health is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The path that must answer 200; `None` = a TCP connection is enough.
+    pub path: Option<String>,
+    /// The time between two questions.
+    pub interval: Duration,
+    /// The most time for an answer.
+    pub timeout: Duration,
+    /// How many failures in a row make it unhealthy.
+    pub failures: usize,
+}
+
+/// Why a backend did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Its host name has no address.
+    #[error("no address of the backend is known")]
+    Unresolved,
+    /// No connection could be made.
+    #[error("no connection to the backend")]
+    Unreachable,
+    /// The connection was not made in time.
+    #[error("no connection to the backend in time")]
+    ConnectTimeout,
+    /// Connected, but no answer in time.
+    #[error("no answer from the backend in time")]
+    ResponseTimeout,
+    /// Connected, but the connection broke or spoke no HTTP before the answer was whole.
+    #[error("the backend broke off before it answered")]
+    BrokenOff,
+}
+
+impl Failure {
+    /// The status the sender sees.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Unresolved | Self::Unreachable | Self::BrokenOff => 502,
+            Self::ConnectTimeout | Self::ResponseTimeout => 504,
+        }
+    }
+
+    /// The word for metrics, JSON and the `Hookgate-Reason` header.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unresolved => "backend_unresolved",
+            Self::Unreachable => "backend_unreachable",
+            Self::ConnectTimeout => "backend_connect_timeout",
+            Self::ResponseTimeout => "backend_timeout",
+            Self::BrokenOff => "backend_broken_off",
+        }
+    }
+}

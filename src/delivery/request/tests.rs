@@ -1,0 +1,223 @@
+use super::*;
+use std::time::Duration;
+
+fn backend() -> Backend {
+    Backend {
+        name: "app".into(),
+        tls: None,
+        authorities: vec![crate::delivery::backend::Authority {
+            host: "app".into(),
+            port: 3000,
+        }],
+        base_path: String::new(),
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        host_header: None,
+        health: None,
+    }
+}
+
+fn deliver(backend: Backend) -> Deliver {
+    Deliver {
+        backend: Arc::new(backend),
+        path: None,
+        headers: Vec::new(),
+    }
+}
+
+fn head(lines: &[(&str, &str)]) -> Head {
+    let mut headers = Headers::default();
+    for (name, value) in lines {
+        headers.push((*name).to_owned(), (*value).to_owned());
+    }
+    Head {
+        method: "POST".into(),
+        target: Bytes::from_static(b"/hooks/%41?a=1&a=%20"),
+        host: Some("hooks.example.com".into()),
+        headers,
+    }
+}
+
+fn via() -> Via<'static> {
+    Via {
+        peer: ClientAddr::Ip("10.0.0.9".parse().unwrap()),
+        peer_is_trusted: false,
+        scheme: "http",
+        request_id: "req-1",
+        route: "stripe",
+        verified: true,
+    }
+}
+
+fn written(lines: &[(&str, &str)], body: usize, deliver: &Deliver, via: Via<'_>) -> Vec<String> {
+    let wire = write_head(&head(lines), body, deliver, None, via);
+    String::from_utf8(wire.to_vec())
+        .unwrap()
+        .trim_end()
+        .split("\r\n")
+        .map(str::to_owned)
+        .collect()
+}
+
+const ADDED: [&str; 6] = [
+    "X-Forwarded-For: 10.0.0.9",
+    "X-Forwarded-Proto: http",
+    "X-Forwarded-Host: hooks.example.com",
+    "X-Request-Id: req-1",
+    "Hookgate-Route: stripe",
+    "Hookgate-Verified: true",
+];
+
+#[test]
+fn everything_keeps_its_place_its_case_and_its_bytes() {
+    let lines = [
+        ("X-One", "1"),
+        ("Host", "Hooks.Example.com"),
+        ("x-TWO", "2"),
+        ("X-ONE", "3"),
+        ("Content-Length", "5"),
+        ("Authorization", "Basic eDp5"),
+    ];
+    let mut expected = vec![
+        "POST /hooks/%41?a=1&a=%20 HTTP/1.1",
+        "X-One: 1",
+        "Host: Hooks.Example.com",
+        "x-TWO: 2",
+        "X-ONE: 3",
+        "Content-Length: 5",
+        "Authorization: Basic eDp5",
+    ];
+    expected.extend(ADDED);
+    assert_eq!(written(&lines, 5, &deliver(backend()), via()), expected);
+}
+
+#[test]
+fn hop_by_hop_headers_and_our_own_names_do_not_pass() {
+    let lines = [
+        ("Host", "h"),
+        ("Connection", "keep-alive, X-Hop, Content-Length"),
+        ("Keep-Alive", "timeout=5"),
+        ("X-Hop", "1"),
+        ("TE", "trailers"),
+        ("Trailer", "X"),
+        ("Upgrade", "h2c"),
+        ("Proxy-Connection", "close"),
+        ("Expect", "100-continue"),
+        ("HOOKGATE-Verified", "true"),
+        ("Hookgate-Anything", "1"),
+        ("Content-Length", "3"),
+    ];
+    let mut expected = vec![
+        "POST /hooks/%41?a=1&a=%20 HTTP/1.1",
+        "Host: h",
+        "Content-Length: 3",
+    ];
+    expected.extend(ADDED);
+    assert_eq!(written(&lines, 3, &deliver(backend()), via()), expected);
+}
+
+#[test]
+fn a_chunked_body_gets_its_length() {
+    let lines = [("Host", "h"), ("Transfer-Encoding", "chunked")];
+    let lines_of = |body| written(&lines, body, &deliver(backend()), via());
+    assert_eq!(lines_of(7)[2], "Content-Length: 7");
+    assert_eq!(lines_of(0)[2], "Content-Length: 0");
+    let bodyless = written(&[("Host", "h")], 0, &deliver(backend()), via());
+    assert!(
+        !bodyless
+            .iter()
+            .any(|line| line.starts_with("Content-Length"))
+    );
+}
+
+#[test]
+fn what_a_stranger_says_about_forwarding_is_overruled() {
+    let lines = [
+        ("Host", "h"),
+        ("X-Forwarded-For", "6.6.6.6"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "evil"),
+        ("X-Request-Id", "theirs"),
+    ];
+    let found = written(&lines, 0, &deliver(backend()), via());
+    assert_eq!(
+        found[1..6],
+        [
+            "Host: h",
+            "X-Forwarded-For: 6.6.6.6, 10.0.0.9",
+            "X-Forwarded-Proto: http",
+            "X-Forwarded-Host: hooks.example.com",
+            "X-Request-Id: theirs",
+        ]
+    );
+    let trusted = Via {
+        peer_is_trusted: true,
+        ..via()
+    };
+    let found = written(&lines, 0, &deliver(backend()), trusted);
+    assert_eq!(
+        found[3..5],
+        ["X-Forwarded-Proto: https", "X-Forwarded-Host: evil"]
+    );
+}
+
+#[test]
+fn the_route_may_change_path_host_and_headers() {
+    let backend = Backend {
+        base_path: "/app".into(),
+        host_header: Some("legacy.local".into()),
+        ..backend()
+    };
+    let mut deliver = deliver(backend);
+    deliver.headers = vec![
+        ("X-One".into(), Some("9".into())),
+        ("Cookie".into(), None),
+        ("X-New".into(), Some("n".into())),
+        ("X-Forwarded-Host".into(), None),
+    ];
+    let lines = [
+        ("Host", "h"),
+        ("X-One", "1"),
+        ("Cookie", "a"),
+        ("cookie", "b"),
+    ];
+    let wire = write_head(&head(&lines), 0, &deliver, Some("/in"), via());
+    let text = String::from_utf8(wire.to_vec()).unwrap();
+    let found: Vec<_> = text.trim_end().split("\r\n").collect();
+    assert_eq!(
+        found[..3],
+        [
+            "POST /app/in?a=1&a=%20 HTTP/1.1",
+            "Host: legacy.local",
+            "X-One: 9"
+        ]
+    );
+    assert_eq!(found.last(), Some(&"X-New: n"));
+    assert!(!text.to_lowercase().contains("cookie"));
+    assert!(!text.contains("X-Forwarded-Host"));
+}
+
+#[test]
+fn a_rewrite_is_filled_with_what_the_path_captured() {
+    let known = |name: &str| name == "tenant" || name == "*";
+    let check = |text: &str, path: &str| {
+        let rewrite = Rewrite::parse(text, known).unwrap();
+        let find = |name: &str| match name {
+            "tenant" => Some("acme"),
+            _ => Some("x/y"),
+        };
+        assert_eq!(rewrite.fill(find), path);
+    };
+    check("/in", "/in");
+    check("/in/{tenant}/{*}", "/in/acme/x/y");
+    check("/{tenant}.json", "/acme.json");
+    let check = |text: &str, error: RewriteError| {
+        assert_eq!(Rewrite::parse(text, known).unwrap_err(), error);
+    };
+    check("in", RewriteError::NoSlash);
+    check("/{other}", RewriteError::Unknown("other".into()));
+    check("/{tenant", RewriteError::Brace);
+    check("/tenant}", RewriteError::Brace);
+    check("/a?b", RewriteError::Character('?'));
+}

@@ -1,0 +1,16 @@
+//! The way in: from a connection to a request that may reach a backend.
+//!
+//! Stages decide and return; only [`service`] writes to the socket. In order: [`head`] →
+//! [`router`] (404, 405) → [`source_addr`] (403) → [`body`] (413, 408) → [`gate`] (signature: 401,
+//! handshakes) → hand-off. Every way to be turned away is one row of [`refusal`].
+
+pub mod body;
+pub mod gate;
+pub mod head;
+pub mod refusal;
+pub mod router;
+pub mod service;
+pub mod source_addr;
+
+pub use gate::{Gate, Route};
+pub use refusal::Refusal;

@@ -1,0 +1,109 @@
+//! The one table of refusals: status, metric label, log level.
+//!
+//! There is no wildcard arm: a new reason does not compile until it has its row.
+
+use tracing::Level;
+
+use crate::signature::Reason;
+use crate::signature::handshake::HandshakeRefusal;
+
+/// Why a request was turned away.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The head is not HTTP, or is ambiguous HTTP.
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    /// The head took longer than `server.timeout.header`.
+    #[error("the request head did not arrive in time")]
+    HeadSlow,
+    /// The path could mean another path to the backend (`/a/../b`).
+    #[error("the path has dot segments, which a backend may resolve to another path")]
+    PathAmbiguous,
+    /// No route has this host and path.
+    #[error("no route for this host and path")]
+    NoRoute,
+    /// The route exists, for other methods.
+    #[error("method not allowed, only {}", .allow.join(", "))]
+    MethodNotAllowed {
+        /// The methods that the path answers to.
+        allow: Vec<String>,
+    },
+    /// The client's address is not on `allow`, or is on `deny`.
+    #[error("the address is not allowed")]
+    AddressDenied,
+    /// The route has an address rule and the client has no address (a unix socket).
+    #[error("the sender has no address, and the route allows only some addresses")]
+    AddressUnknown,
+    /// The body is longer than the route's `body_max`.
+    #[error("the body is longer than {max} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The body took longer than `server.timeout.body`, or one piece longer than `.read`.
+    #[error("the body did not arrive in time")]
+    BodySlow,
+    /// The connection broke, or its framing did, before the body was whole.
+    #[error("the body broke off")]
+    BodyBroken,
+    /// The signature is missing, wrong, or not of this time.
+    #[error("{reason}")]
+    Signature {
+        /// What was wrong.
+        reason: Reason,
+        /// What the route answers (401 unless it says otherwise).
+        status: u16,
+    },
+    /// A handshake that must not be answered.
+    #[error("handshake: {0}")]
+    Handshake(HandshakeRefusal),
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The status that the sender sees.
+    pub status: u16,
+    /// The value of `reason` in metrics and JSON.
+    pub label: &'static str,
+    /// How loud the log line is.
+    pub level: Level,
+}
+
+const fn row(status: u16, label: &'static str, level: Level) -> Row {
+    Row {
+        status,
+        label,
+        level,
+    }
+}
+
+impl Refusal {
+    /// Its row in the table.
+    pub fn row(&self) -> Row {
+        match self {
+            Self::Malformed(_) => row(400, "malformed_request", Level::INFO),
+            Self::HeadSlow => row(408, "head_slow", Level::INFO),
+            Self::PathAmbiguous => row(400, "path_ambiguous", Level::WARN),
+            Self::NoRoute => row(404, "no_route", Level::INFO),
+            Self::MethodNotAllowed { .. } => row(405, "method_not_allowed", Level::INFO),
+            Self::AddressDenied => row(403, "address_denied", Level::WARN),
+            Self::AddressUnknown => row(403, "address_unknown", Level::WARN),
+            Self::BodyTooLarge { .. } => row(413, "body_too_large", Level::WARN),
+            Self::BodySlow => row(408, "body_slow", Level::WARN),
+            Self::BodyBroken => row(400, "body_broken", Level::INFO),
+            Self::Signature { reason, status } => row(*status, reason.label(), Level::WARN),
+            Self::Handshake(_) => row(403, "handshake_refused", Level::WARN),
+        }
+    }
+
+    /// The status that the sender sees; everything else stays with the operator.
+    pub fn status(&self) -> u16 {
+        self.row().status
+    }
+
+    /// The word for metrics and JSON.
+    pub fn label(&self) -> &'static str {
+        self.row().label
+    }
+}

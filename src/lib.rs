@@ -1,0 +1,28 @@
+//! Hookgate: a webhook gateway in front of backends that nobody changes.
+//!
+//! The map, in the order in which a request walks through it:
+//!
+//! - [`config`]: the YAML file → compiled routes, backends, listeners; every fault in one run
+//! - [`app`]: compiled config → services → Pingora; the order of starting and stopping
+//! - [`ingress`]: connection → head → route → address → body → signature → hand-off
+//! - [`signature`]: the declarative grammar that verifies and signs; providers as data
+//! - [`delivery`] and [`outbound`]: what the backend gets, and how it is carried there
+//! - [`admin`]: metrics and health
+//! - [`cli`]: one file for each command
+//!
+//! Beside the walk: [`event`] (the nouns), [`clock`], [`secret`], [`metrics`], [`request_log`].
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod event;
+pub mod expr;
+pub mod ingress;
+pub mod metrics;
+pub mod outbound;
+pub mod request_log;
+pub mod secret;
+pub mod signature;

@@ -1,0 +1,180 @@
+//! Every metric name and label, in one place.
+//!
+//! Labels are bounded: routes and backends are those of the file, reasons those of two tables in
+//! the code. Nothing that a sender writes becomes a label.
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Seconds; from what a local backend needs to what a provider waits.
+const DURATION_BUCKETS: &[f64] = &[
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Seconds; hashing takes microseconds for a kilobyte and milliseconds for megabytes.
+const VERIFY_BUCKETS: &[f64] = &[
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.000_1,
+    0.000_5,
+    0.001,
+    0.005,
+    0.025,
+];
+
+/// The metrics of one gateway.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests by route, verdict and reason; each request once.
+    pub requests: IntCounterVec,
+    /// Seconds from the head of a request to the end of its answer, by route.
+    pub duration: HistogramVec,
+    /// Seconds spent on judging a request, by route.
+    pub verify: HistogramVec,
+    /// Seconds from handing a request to a backend to the head of its answer, by backend.
+    pub backend: HistogramVec,
+    /// Answers by backend and status class, or by how it failed.
+    pub backend_answers: IntCounterVec,
+    /// Bytes of request bodies, by route.
+    pub request_bytes: IntCounterVec,
+    /// Bytes of response bodies, by route.
+    pub response_bytes: IntCounterVec,
+    /// Requests being worked on.
+    pub in_flight: IntGauge,
+    /// Addresses of a backend by state (`healthy`, `unhealthy`).
+    pub backend_addresses: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers all metrics.
+    ///
+    /// # Errors
+    /// When two of them have one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Self {
+            requests: counter(
+                &registry,
+                "hookgate_requests_total",
+                "Requests by route, verdict and reason.",
+                &["route", "verdict", "reason"],
+            )?,
+            duration: histogram(
+                &registry,
+                "hookgate_request_duration_seconds",
+                "From the head of a request to the end of its answer.",
+                &["route"],
+                DURATION_BUCKETS,
+            )?,
+            verify: histogram(
+                &registry,
+                "hookgate_verify_duration_seconds",
+                "Judging a request: signature, time, handshake.",
+                &["route"],
+                VERIFY_BUCKETS,
+            )?,
+            backend: histogram(
+                &registry,
+                "hookgate_backend_duration_seconds",
+                "From handing a request to a backend to the head of its answer.",
+                &["backend"],
+                DURATION_BUCKETS,
+            )?,
+            backend_answers: counter(
+                &registry,
+                "hookgate_backend_answers_total",
+                "Answers of backends by status class, or by how they failed.",
+                &["backend", "outcome"],
+            )?,
+            request_bytes: counter(
+                &registry,
+                "hookgate_request_body_bytes_total",
+                "Bytes of request bodies that were read.",
+                &["route"],
+            )?,
+            response_bytes: counter(
+                &registry,
+                "hookgate_response_body_bytes_total",
+                "Bytes of response bodies that were passed on.",
+                &["route"],
+            )?,
+            in_flight: IntGauge::new("hookgate_requests_in_flight", "Requests being worked on.")?,
+            backend_addresses: IntGaugeVec::new(
+                Opts::new(
+                    "hookgate_backend_addresses",
+                    "Addresses of a backend by state.",
+                ),
+                &["backend", "state"],
+            )?,
+            registry,
+        };
+        metrics
+            .registry
+            .register(Box::new(metrics.in_flight.clone()))?;
+        metrics
+            .registry
+            .register(Box::new(metrics.backend_addresses.clone()))?;
+        let build = IntGaugeVec::new(
+            Opts::new(
+                "hookgate_build_info",
+                "The running version; the value is always 1.",
+            ),
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.registry.register(Box::new(build))?;
+        Ok(metrics)
+    }
+
+    /// Makes every series of a route exist from the start, so that a rate can be taken of the
+    /// first refusal too.
+    pub fn announce_route(&self, route: &str) {
+        self.requests.with_label_values(&[route, "accepted", ""]);
+        self.duration.with_label_values(&[route]);
+        self.verify.with_label_values(&[route]);
+        self.request_bytes.with_label_values(&[route]);
+        self.response_bytes.with_label_values(&[route]);
+    }
+
+    /// Makes every series of a backend exist from the start.
+    pub fn announce_backend(&self, backend: &str) {
+        self.backend.with_label_values(&[backend]);
+        self.backend_answers.with_label_values(&[backend, "2xx"]);
+    }
+
+    /// All metrics in Prometheus's text format (version 0.0.4).
+    pub fn exposition(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Encoding fails only when writing fails, and a Vec takes everything.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let histogram = HistogramVec::new(options, labels)?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}

@@ -1,0 +1,434 @@
+//! Carries requests to backends: pooled connections, time-outs, retries of stale connections.
+//!
+//! Built on Pingora's transport connector. The head is written by us in the order the sender
+//! chose (Pingora's own writer goes through a header map, which pulls duplicates together);
+//! answers are read by Pingora's HTTP/1 client.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{ErrorType, OrErr};
+use pingora_http::ResponseHeader;
+use pingora_load_balancing::discovery::ServiceDiscovery;
+use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
+use pingora_load_balancing::selection::RoundRobin;
+use pingora_load_balancing::{Backend as Address, Backends, LoadBalancer};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::delivery::backend::{Authority, Backend, Failure, Health};
+
+/// How many addresses are tried for one request before it fails.
+const CONNECTS_MAX: usize = 3;
+/// How many stale pooled connections are given up for one request before a fresh one is made.
+const STALE_MAX: usize = 3;
+/// How many interim answers (1xx) are read before the final one.
+const INTERIM_MAX: usize = 16;
+/// How many unused connections are kept, over all addresses of a backend.
+const POOL_SIZE: usize = 512;
+/// How many addresses the balancer looks at for one that is healthy and not yet tried.
+const SELECT_MAX: usize = 64;
+/// How often host names are resolved again.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The road to one backend: its addresses, their health, its connections.
+pub struct Road {
+    backend: Arc<Backend>,
+    balancer: LoadBalancer<RoundRobin>,
+    connector: TransportConnector,
+}
+
+impl Road {
+    /// Prepares the road; [`Road::refresh`] must have run once before it carries anything.
+    pub fn new(backend: Arc<Backend>) -> Self {
+        let mut addresses = Backends::new(Box::new(Discovery {
+            backend: backend.clone(),
+        }));
+        if let Some(health) = &backend.health {
+            addresses.set_health_check(health_check(&backend, health));
+        }
+        let mut options = ConnectorOptions::new(POOL_SIZE);
+        let ca = backend.tls.as_ref().and_then(|tls| tls.ca.as_ref());
+        options.ca_file = ca.map(|path| path.display().to_string());
+        Self {
+            backend,
+            balancer: LoadBalancer::from_backends(addresses),
+            connector: TransportConnector::new(Some(options)),
+        }
+    }
+
+    /// The backend it leads to.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Resolves the host names anew; keeps the known addresses when that fails.
+    pub async fn refresh(&self) {
+        if let Err(error) = self.balancer.update().await {
+            tracing::warn!(backend = self.backend.name, %error, "no address found");
+        }
+    }
+
+    /// Asks every address for its health, once.
+    pub async fn ask_health(&self) {
+        self.balancer.backends().run_health_check(true).await;
+    }
+
+    /// How many addresses there are, and how many of them are healthy.
+    pub fn health(&self) -> (usize, usize) {
+        let backends = self.balancer.backends();
+        let all = backends.get_backend();
+        let healthy = all.iter().filter(|address| backends.ready(address)).count();
+        (all.len(), healthy)
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// `head` is the complete head for the wire. An address that cannot be reached is replaced by
+    /// another one. A pooled connection that turns out to be dead before anything was answered is
+    /// replaced by another connection.
+    ///
+    /// # Errors
+    /// [`Failure`] when no address answered.
+    pub async fn send(
+        &self,
+        method: &str,
+        head: &Bytes,
+        body: &Bytes,
+    ) -> Result<Answer<'_>, Failure> {
+        let mut tried = BTreeSet::new();
+        let mut stale = 0;
+        loop {
+            let address = self.pick(&tried)?;
+            let peer = address.ext.get::<HttpPeer>().ok_or(Failure::Unresolved)?;
+            let (stream, reused) = match self.connect(peer).await {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    tried.insert(address.addr.to_string());
+                    let exhausted = tried.len() >= CONNECTS_MAX || self.pick(&tried).is_err();
+                    if exhausted {
+                        return Err(failure);
+                    } else {
+                        continue;
+                    }
+                }
+            };
+            match self.exchange(stream, method, head, body).await {
+                Ok(session) => {
+                    let is_head = method == "HEAD";
+                    return Ok(Answer {
+                        road: self,
+                        session,
+                        key: peer.reuse_hash(),
+                        is_head,
+                    });
+                }
+                Err(Failure::BrokenOff) if reused && stale < STALE_MAX => stale += 1,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// The next address in turn that is healthy; when none is, any: a wrong health check must not
+    /// be what loses an event.
+    fn pick(&self, tried: &BTreeSet<String>) -> Result<Address, Failure> {
+        let untried =
+            |address: &Address| tried.is_empty() || !tried.contains(&address.addr.to_string());
+        self.balancer
+            .select_with(b"", SELECT_MAX, |address, healthy| {
+                healthy && untried(address)
+            })
+            .or_else(|| {
+                self.balancer
+                    .select_with(b"", SELECT_MAX, |address, _| untried(address))
+            })
+            .ok_or(if tried.is_empty() {
+                Failure::Unresolved
+            } else {
+                Failure::Unreachable
+            })
+    }
+
+    async fn connect(&self, peer: &HttpPeer) -> Result<(Stream, bool), Failure> {
+        self.connector
+            .get_stream(peer)
+            .await
+            .map_err(|error| match error.etype() {
+                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+                    Failure::ConnectTimeout
+                }
+                _ => {
+                    tracing::debug!(backend = self.backend.name, %error, "connect");
+                    Failure::Unreachable
+                }
+            })
+    }
+
+    async fn exchange(
+        &self,
+        mut stream: Stream,
+        method: &str,
+        head: &Bytes,
+        body: &Bytes,
+    ) -> Result<HttpSession, Failure> {
+        let deadline = Instant::now() + self.backend.response_timeout;
+        let written = timeout_at(deadline, write(&mut stream, head, body)).await;
+        let written = written.map_err(|_| Failure::ResponseTimeout)?;
+        let mut session = HttpSession::new(stream);
+        let read = timeout_at(deadline, read_head(&mut session, method)).await;
+        match (written, read) {
+            // A backend may answer before it has read everything, and close: its answer counts.
+            (_, Ok(Ok(()))) => Ok(session),
+            (Ok(()), Err(_)) => Err(Failure::ResponseTimeout),
+            (Err(_), _) | (Ok(()), Ok(Err(_))) => Err(Failure::BrokenOff),
+        }
+    }
+}
+
+async fn write(stream: &mut Stream, head: &Bytes, body: &Bytes) -> std::io::Result<()> {
+    stream.write_all(head).await?;
+    stream.write_all(body).await?;
+    stream.flush().await
+}
+
+/// Reads the head of the final answer; interim ones are for this hop and end here.
+async fn read_head(session: &mut HttpSession, method: &str) -> Result<(), Failure> {
+    for _ in 0..INTERIM_MAX {
+        session.read_response().await.map_err(|error| {
+            tracing::debug!(%error, method, "read answer");
+            Failure::BrokenOff
+        })?;
+        match session.get_status() {
+            Some(status) if status.is_informational() => {}
+            Some(_) => return Ok(()),
+            None => return Err(Failure::BrokenOff),
+        }
+    }
+    Err(Failure::BrokenOff)
+}
+
+/// A backend's answer: its head is here, its body is still coming.
+pub struct Answer<'r> {
+    road: &'r Road,
+    session: HttpSession,
+    key: u64,
+    is_head: bool,
+}
+
+impl Answer<'_> {
+    /// The head.
+    pub fn head(&self) -> Option<&ResponseHeader> {
+        self.session.resp_header()
+    }
+
+    /// The next piece of the body; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Failure`] when the body breaks off or pauses for too long.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
+        if self.is_head {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + self.road.backend.response_timeout;
+        match timeout_at(deadline, self.session.read_body_bytes()).await {
+            Err(_) => Err(Failure::ResponseTimeout),
+            Ok(Err(_)) => Err(Failure::BrokenOff),
+            Ok(Ok(piece)) => Ok(piece),
+        }
+    }
+
+    /// Gives the connection back to the pool, if the answer was read to its end and the backend
+    /// keeps it open.
+    pub async fn finish(mut self) {
+        if self.is_head {
+            return;
+        }
+        self.session.respect_keepalive();
+        if let Some(stream) = self.session.reuse().await {
+            let idle = Some(self.road.backend.idle_timeout);
+            self.road.connector.release_stream(stream, self.key, idle);
+        }
+    }
+}
+
+/// A whole answer, as a person is shown it.
+#[derive(Debug)]
+pub struct Received {
+    /// The status.
+    pub status: u16,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body up to the limit that was asked for.
+    pub body: Vec<u8>,
+}
+
+impl Answer<'_> {
+    /// Reads the whole answer, of the body `bytes_max` bytes at most.
+    ///
+    /// # Errors
+    /// [`Failure`] when it breaks off.
+    pub async fn receive(mut self, bytes_max: usize) -> Result<Received, Failure> {
+        let head = self.head().ok_or(Failure::BrokenOff)?;
+        let text =
+            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect();
+        let mut received = Received {
+            status: head.status.as_u16(),
+            headers,
+            body: Vec::new(),
+        };
+        while let Some(piece) = self.piece().await? {
+            let room = bytes_max.saturating_sub(received.body.len());
+            received.body.extend(piece.iter().take(room));
+        }
+        self.finish().await;
+        Ok(received)
+    }
+}
+
+/// All roads, by the name of their backend.
+#[derive(Default)]
+pub struct Roads(HashMap<String, Arc<Road>>);
+
+impl Roads {
+    /// Prepares a road to each backend.
+    pub fn new(backends: impl IntoIterator<Item = Arc<Backend>>) -> Self {
+        let road = |backend: Arc<Backend>| (backend.name.clone(), Arc::new(Road::new(backend)));
+        Self(backends.into_iter().map(road).collect())
+    }
+
+    /// The road to a backend.
+    pub fn to(&self, backend: &Backend) -> Option<&Arc<Road>> {
+        self.0.get(&backend.name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Road>> {
+        self.0.values()
+    }
+
+    /// Resolves the host names of every backend.
+    pub async fn refresh(&self) {
+        for road in self.0.values() {
+            road.refresh().await;
+        }
+    }
+}
+
+/// Keeps one road fresh for ever: resolves its names, asks for its health.
+pub async fn watch(road: Arc<Road>) {
+    let health = road.backend.health.as_ref();
+    let pause = health.map_or(RESOLVE_INTERVAL, |health| {
+        health.interval.min(RESOLVE_INTERVAL)
+    });
+    let mut resolved = Instant::now();
+    loop {
+        if road.backend.health.is_some() {
+            road.ask_health().await;
+        }
+        tokio::time::sleep(pause).await;
+        if resolved.elapsed() >= RESOLVE_INTERVAL {
+            road.refresh().await;
+            resolved = Instant::now();
+        }
+    }
+}
+
+struct Discovery {
+    backend: Arc<Backend>,
+}
+
+#[async_trait]
+impl ServiceDiscovery for Discovery {
+    async fn discover(&self) -> pingora_core::Result<(BTreeSet<Address>, HashMap<u64, bool>)> {
+        let mut found = BTreeSet::new();
+        let mut failed = None;
+        for authority in &self.backend.authorities {
+            match tokio::net::lookup_host((authority.host.as_str(), authority.port)).await {
+                Ok(addresses) => {
+                    for address in addresses {
+                        found.insert(self.address(authority, address)?);
+                    }
+                }
+                Err(error) => failed = Some((authority, error)),
+            }
+        }
+        match failed {
+            Some((authority, error)) if found.is_empty() => Err(error)
+                .or_err_with(ErrorType::ConnectNoRoute, || {
+                    format!("{authority} has no address")
+                }),
+            _ => Ok((found, HashMap::new())),
+        }
+    }
+}
+
+impl Discovery {
+    fn address(&self, authority: &Authority, address: SocketAddr) -> pingora_core::Result<Address> {
+        let mut found = Address::new(&address.to_string())?;
+        found
+            .ext
+            .insert(peer(&self.backend, &authority.host, address));
+        Ok(found)
+    }
+}
+
+fn peer(backend: &Backend, host: &str, address: SocketAddr) -> HttpPeer {
+    let tls = backend.tls.as_ref();
+    let server_name = tls.map(|tls| tls.server_name.clone().unwrap_or_else(|| host.to_owned()));
+    let mut peer = HttpPeer::new(address, tls.is_some(), server_name.unwrap_or_default());
+    peer.options.connection_timeout = Some(backend.connect_timeout);
+    peer.options.total_connection_timeout = Some(backend.connect_timeout);
+    peer.options.idle_timeout = Some(backend.idle_timeout);
+    peer
+}
+
+fn health_check(
+    backend: &Backend,
+    health: &Health,
+) -> Box<dyn HealthCheck + Send + Sync + 'static> {
+    let host = backend.host_header.clone().or_else(|| {
+        backend
+            .authorities
+            .first()
+            .map(|authority| authority.host.clone())
+    });
+    let host = host.unwrap_or_default();
+    let server_name = backend
+        .tls
+        .as_ref()
+        .map(|tls| tls.server_name.clone().unwrap_or_else(|| host.clone()));
+    match &health.path {
+        None => {
+            let mut check = match &server_name {
+                Some(name) => TcpHealthCheck::new_tls(name),
+                None => TcpHealthCheck::new(),
+            };
+            check.consecutive_failure = health.failures;
+            check.peer_template.options.connection_timeout = Some(health.timeout);
+            check
+        }
+        Some(path) => {
+            let mut check = HttpHealthCheck::new(&host, server_name.is_some());
+            check.consecutive_failure = health.failures;
+            check.peer_template.options.connection_timeout = Some(health.timeout);
+            check.peer_template.options.read_timeout = Some(health.timeout);
+            if let Ok(uri) = format!("{}{path}", backend.base_path).parse() {
+                check.req.set_uri(uri);
+            }
+            Box::new(check)
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Answers a provider's question whether an address is ours.
+//!
+//! Guarded against being used as an oracle: an answer only repeats what the provider sent or what
+//! was configured, never anything made with a key; what is repeated is short and is never HTML.
+
+use super::message::{Inputs, Message};
+use super::place::{Place, Request};
+use crate::secret::Secret;
+
+/// The longest answer; challenges of providers have 20 to 64 characters.
+pub const ANSWER_BYTES_MAX: usize = 1024;
+
+/// One handshake of a provider: when it is one, what it must carry, what is answered.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    /// The method it comes with.
+    pub method: String,
+    /// Values that must stand in the request for it to be this handshake.
+    pub matches: Vec<(Place, String)>,
+    /// What authenticates it.
+    pub require: Require,
+    /// The status of the answer.
+    pub status: u16,
+    /// The media type of the answer.
+    pub content_type: String,
+    /// The body of the answer.
+    pub body: Message,
+}
+
+/// What authenticates a handshake.
+#[derive(Debug, Clone)]
+pub enum Require {
+    /// The signature, as for any event.
+    Signature,
+    /// A token that was agreed on, in this place; it can never serve as a signing key.
+    VerifyToken(Place),
+}
+
+/// What is sent back to a handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The media type.
+    pub content_type: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Why a handshake is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeRefusal {
+    /// The token is missing or is another one.
+    #[error("the verify token is not the configured one")]
+    Token,
+    /// A token is needed and none is configured.
+    #[error("set `webhook.handshake.verify_token` to answer this handshake")]
+    NotConfigured,
+    /// The challenge is missing, too long, or holds characters that no challenge has.
+    #[error("the challenge is missing or is no plain text of {ANSWER_BYTES_MAX} bytes at most")]
+    Challenge,
+}
+
+impl Handshake {
+    /// Whether this request is this handshake.
+    pub fn is(&self, request: &Request<'_>) -> bool {
+        request.head().method == self.method
+            && self.matches.iter().all(|(place, value)| {
+                may_hold(place, value, request)
+                    && place
+                        .read(request)
+                        .is_some_and(|found| *found == *value.as_bytes())
+            })
+    }
+
+    /// Whether the signature must be good before it is answered.
+    pub fn needs_signature(&self) -> bool {
+        matches!(self.require, Require::Signature)
+    }
+
+    /// Makes the answer.
+    ///
+    /// # Errors
+    /// [`HandshakeRefusal`] when the token or the challenge is not as it should be.
+    pub fn answer(
+        &self,
+        request: &Request<'_>,
+        verify_token: Option<&Secret>,
+    ) -> Result<Answer, HandshakeRefusal> {
+        if let Require::VerifyToken(place) = &self.require {
+            let token = verify_token.ok_or(HandshakeRefusal::NotConfigured)?;
+            let presented = place.read(request).ok_or(HandshakeRefusal::Token)?;
+            if !token.matches(&presented) {
+                return Err(HandshakeRefusal::Token);
+            }
+        }
+        let body = self
+            .body
+            .render(request, Inputs::default())
+            .map_err(|_| HandshakeRefusal::Challenge)?;
+        if body.len() > ANSWER_BYTES_MAX || !body.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+            return Err(HandshakeRefusal::Challenge);
+        }
+        Ok(Answer {
+            status: self.status,
+            content_type: self.content_type.clone(),
+            body,
+        })
+    }
+}
+
+/// Spares parsing the JSON of every event: a body without the word cannot be the handshake.
+fn may_hold(place: &Place, value: &str, request: &Request<'_>) -> bool {
+    match place {
+        Place::Json(_) => contains(request.body(), value.as_bytes()),
+        Place::Header(_) | Place::Query(_) => true,
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+}

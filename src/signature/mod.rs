@@ -1,0 +1,19 @@
+//! Is a request what its provider says it is? One declarative grammar answers, and signs too.
+//!
+//! A [`Scheme`] says where a signature stands, what was signed and how; it is built from data
+//! (a preset or the user's own words) and judges with every input explicit: no clock, no I/O.
+//! What this folder does not decide: which route a request belongs to, and what is answered.
+
+pub mod handshake;
+pub mod key;
+pub mod message;
+pub mod place;
+pub mod preset;
+pub mod scheme;
+pub mod sign;
+pub mod verify;
+
+pub use place::Request;
+pub use preset::{Preset, Presets};
+pub use scheme::Scheme;
+pub use verify::{Reason, Verified, Verifier};

@@ -1,0 +1,3 @@
+//! Everything that needs a running gateway, in one binary: one file a story.
+
+mod support;
