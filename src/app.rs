@@ -400,7 +400,7 @@ impl BackgroundService for Drain {
             }
         }
         let idle = async {
-            while self.metrics.in_flight.get() > 0 {
+            while self.metrics.connections.get() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         };

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub response_bytes: IntCounterVec,
     /// Requests being worked on.
     pub in_flight: IntGauge,
+    /// Connections that are open on the webhook listeners.
+    pub connections: IntGauge,
     /// Addresses of a backend by state (`healthy`, `unhealthy`).
     pub backend_addresses: IntGaugeVec,
 }
@@ -103,6 +105,10 @@ impl Metrics {
                 &["route"],
             )?,
             in_flight: IntGauge::new("hookgate_requests_in_flight", "Requests being worked on.")?,
+            connections: IntGauge::new(
+                "hookgate_connections",
+                "Connections that are open on the webhook listeners.",
+            )?,
             backend_addresses: IntGaugeVec::new(
                 Opts::new(
                     "hookgate_backend_addresses",
@@ -115,6 +121,9 @@ impl Metrics {
         metrics
             .registry
             .register(Box::new(metrics.in_flight.clone()))?;
+        metrics
+            .registry
+            .register(Box::new(metrics.connections.clone()))?;
         metrics
             .registry
             .register(Box::new(metrics.backend_addresses.clone()))?;

@@ -166,7 +166,7 @@ impl Road {
                     Failure::ConnectTimeout
                 }
                 _ => {
-                    tracing::debug!(backend = self.backend.name, %error, "connect");
+                    tracing::debug!(backend = self.backend.name, kind = ?error.etype(), "connect");
                     Failure::Unreachable
                 }
             })
@@ -203,7 +203,7 @@ async fn write(stream: &mut Stream, head: &Bytes, body: &Bytes) -> std::io::Resu
 async fn read_head(session: &mut HttpSession, method: &str) -> Result<(), Failure> {
     for _ in 0..INTERIM_MAX {
         session.read_response().await.map_err(|error| {
-            tracing::debug!(%error, method, "read answer");
+            tracing::debug!(kind = ?error.etype(), method, "read answer");
             Failure::BrokenOff
         })?;
         match session.get_status() {

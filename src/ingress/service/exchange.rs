@@ -1,122 +1,29 @@
-//! The Pingora adapter: connections in, answers out. The only stage that writes to a socket.
-//!
-//! It sits directly on Pingora's connections instead of its proxy: a verified request needs the
-//! whole body in memory before anything is sent on, which the proxy's own path cannot do for
-//! bodies above 64 KiB (see ARCHITECTURE.md).
+//! One request and its answer, through the stages in their order.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use bytes::Bytes;
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::server::ShutdownWatch;
-use pingora_http::ResponseHeader;
-use tokio::time::timeout;
 use tracing::Level;
 
-use super::body::{self, BodyLimits, BodySource, BrokenOff};
-use super::gate::{Admitted, Gate, Judgement, Permit, Refused, Route};
-use super::head;
-use super::refusal::Refusal;
-use crate::clock::Clock;
+use super::answer::{Cut, LINGER_BYTES_MAX, Written, linger, relayed_header, write};
+use super::request::{
+    SessionBody, declared_bytes, expects_continue, peer, read_head, request_id, status_class,
+};
+use super::{Gateway, Snapshot};
 use crate::delivery::backend::Failure;
 use crate::delivery::request::{Via, write_head};
 use crate::event::{ClientAddr, Head, Verdict};
-use crate::metrics::Metrics;
-use crate::outbound::{Answer, Roads};
-use crate::request_log::{self, HeaderChoice};
+use crate::ingress::body::{self, BodyLimits};
+use crate::ingress::gate::{Admitted, Judgement, Permit, Refused, Route};
+use crate::ingress::refusal::Refusal;
+use crate::outbound::Answer;
+use crate::request_log;
 use crate::signature::handshake::Answer as HandshakeAnswer;
 
-/// The first bytes of HTTP/2 with prior knowledge (RFC 9113, 3.4).
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How much of the preface tells it from every HTTP/1 method. No HTTP/1 request is shorter.
-const H2_TELL: usize = 3;
-/// How many unread bytes of a refused body are read to save the connection.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
-/// How long unread bytes of a refused body are waited for.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
-
-/// The limits of one listener's connections.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectionLimits {
-    /// The most time for a head, and on a new connection for its first byte.
-    pub head: Duration,
-    /// The most time for a body.
-    pub body: Duration,
-    /// The most time without a piece of a body.
-    pub piece: Duration,
-    /// The most time between two requests of one connection.
-    pub idle: Duration,
-    /// The most time for one write to a client.
-    pub write: Duration,
-}
-
-/// Everything that a request is judged and served by; swapped as a whole.
-pub struct Snapshot {
-    /// The routes.
-    pub gate: Gate,
-    /// The ways to the backends.
-    pub roads: Roads,
-    /// What the log shows.
-    pub headers: HeaderChoice,
-    /// The limits of connections.
-    pub limits: ConnectionLimits,
-}
-
-/// The gateway as Pingora sees it.
-pub struct Gateway {
-    snapshot: ArcSwap<Snapshot>,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Gateway {
-    /// Puts a gateway before the routes of a snapshot.
-    pub fn new(snapshot: Snapshot, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            snapshot: ArcSwap::from_pointee(snapshot),
-            metrics,
-            clock,
-        }
-    }
-
-    /// What requests are judged by at this moment.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
-    }
-
-    /// Serves one request whose head is still to be read. Answers whether the connection may be
-    /// used again.
-    async fn serve(
-        &self,
-        mut session: ServerSession,
-        head_time: Duration,
-    ) -> Option<ServerSession> {
-        let snapshot = self.snapshot.load_full();
-        let exchange = Exchange::new(self, &snapshot, &session);
-        match timeout(head_time, session.read_request()).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return None,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "request head");
-                let refusal = Refusal::Malformed("the head is not HTTP");
-                return exchange.refuse_connection(session, refusal).await;
-            }
-            Err(_) => return exchange.refuse_connection(session, Refusal::HeadSlow).await,
-        }
-        session.set_write_timeout(Some(snapshot.limits.write));
-        session.set_total_drain_timeout(Some(LINGER_TIME_MAX));
-        exchange.run(session).await
-    }
-}
-
 /// One request and its answer: what is known so far, for the metric and the log line at the end.
-struct Exchange<'a> {
+pub(super) struct Exchange<'a> {
     gateway: &'a Gateway,
     snapshot: &'a Snapshot,
     peer: ClientAddr,
@@ -156,7 +63,12 @@ impl<'a> Outcome<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(gateway: &'a Gateway, snapshot: &'a Snapshot, session: &ServerSession) -> Self {
+    /// Begins when the head of a request is there.
+    pub(super) fn new(
+        gateway: &'a Gateway,
+        snapshot: &'a Snapshot,
+        session: &ServerSession,
+    ) -> Self {
         let tls = session
             .digest()
             .is_some_and(|digest| digest.ssl_digest.is_some());
@@ -172,7 +84,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Refuses what never became a request; the connection ends.
-    async fn refuse_connection(
+    pub(super) async fn refuse_connection(
         self,
         mut session: ServerSession,
         refusal: Refusal,
@@ -187,7 +99,9 @@ impl<'a> Exchange<'a> {
         None
     }
 
-    async fn run(self, mut session: ServerSession) -> Option<ServerSession> {
+    /// Walks the request through the stages. Gives the session back if its connection can be used
+    /// again.
+    pub(super) async fn run(self, mut session: ServerSession) -> Option<ServerSession> {
         let head = match read_head(&session) {
             Ok(head) => head,
             Err(refusal) => return self.refuse_connection(session, refusal).await,
@@ -532,10 +446,6 @@ impl Outcome<'_> {
     }
 }
 
-/// The connection to the sender cannot carry an answer any more.
-struct Cut;
-type Written = Result<(), Cut>;
-
 /// How relaying an answer ended.
 enum Relayed {
     /// All of it, with this status.
@@ -544,252 +454,4 @@ enum Relayed {
     Failed(Failure),
     /// It began with this status and broke off.
     Broken(u16, Failure),
-}
-
-struct SessionBody<'a>(&'a mut ServerSession);
-
-impl BodySource for SessionBody<'_> {
-    async fn piece(&mut self) -> Result<Option<Bytes>, BrokenOff> {
-        self.0.read_request_body().await.map_err(|error| {
-            tracing::debug!(%error, "request body");
-            BrokenOff
-        })
-    }
-}
-
-fn read_head(session: &ServerSession) -> Result<Head, Refusal> {
-    match session.as_http1() {
-        Some(http1) => head::from_http1(&http1.get_headers_raw_bytes()),
-        None => {
-            let header = session.req_header();
-            Ok(head::from_http2(
-                &header.method,
-                &header.uri,
-                &header.headers,
-            ))
-        }
-    }
-}
-
-fn peer(session: &ServerSession) -> ClientAddr {
-    match session.client_addr().and_then(|addr| addr.as_inet()) {
-        Some(addr) => ClientAddr::Ip(IpAddr::to_canonical(&addr.ip())),
-        None => ClientAddr::Unix,
-    }
-}
-
-fn request_id(clock: &dyn Clock) -> String {
-    let now = clock.now();
-    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-    let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();
-    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);
-    uuid::Uuid::new_v7(timestamp).to_string()
-}
-
-fn declared_bytes(head: &Head) -> Option<u64> {
-    let value = head.headers.first("content-length")?;
-    std::str::from_utf8(value).ok()?.trim().parse().ok()
-}
-
-fn expects_continue(head: &Head) -> bool {
-    head.headers
-        .first("expect")
-        .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
-}
-
-fn status_class(status: u16) -> &'static str {
-    match status {
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
-        _ => "other",
-    }
-}
-
-/// The backend's header without what was for its connection to us; framed anew for the sender.
-fn relayed_header(header: &ResponseHeader, session: &ServerSession) -> ResponseHeader {
-    let mut relayed = header.clone();
-    let nominated: Vec<String> = header
-        .headers
-        .get_all(http::header::CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    for name in [
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "upgrade",
-    ] {
-        relayed.remove_header(name);
-    }
-    let framing = |name: &str| name == "content-length" || name == "transfer-encoding";
-    for name in nominated.iter().filter(|name| !framing(name)) {
-        relayed.remove_header(name.as_str());
-    }
-    relayed.remove_header("transfer-encoding");
-    let bodyless = matches!(header.status.as_u16(), 204 | 304);
-    let known = relayed.headers.contains_key(http::header::CONTENT_LENGTH);
-    let http11 =
-        session.as_http1().is_some() && session.req_header().version == http::Version::HTTP_11;
-    if !known && !bodyless && http11 && session.req_header().method != http::Method::HEAD {
-        let _ = relayed.insert_header(http::header::TRANSFER_ENCODING, "chunked");
-    }
-    relayed.set_version(http::Version::HTTP_11);
-    relayed
-}
-
-/// Writes an answer of our own.
-async fn write(
-    session: &mut ServerSession,
-    status: u16,
-    headers: &[(&'static str, String)],
-    body: Bytes,
-) -> Written {
-    let mut header = ResponseHeader::build(status, Some(headers.len() + 1)).map_err(|_| Cut)?;
-    header
-        .insert_header("Content-Length", body.len().to_string())
-        .map_err(|_| Cut)?;
-    for (name, value) in headers {
-        header.insert_header(*name, value).map_err(|_| Cut)?;
-    }
-    session
-        .write_response_header(Box::new(header))
-        .await
-        .map_err(|_| Cut)?;
-    session
-        .write_response_body(body, true)
-        .await
-        .map_err(|_| Cut)
-}
-
-/// Ends an exchange: what is left of the body is read within limits, since closing a socket with
-/// unread bytes can destroy the answer on its way. Gives the session back if it can be used again.
-async fn linger(mut session: ServerSession) -> Option<ServerSession> {
-    session.finish_body().await.ok()?;
-    let mut left = LINGER_BYTES_MAX;
-    let read_rest = async {
-        while !session.is_body_done() {
-            match session.read_request_body().await {
-                Ok(Some(piece)) if piece.len() <= left => left -= piece.len(),
-                Ok(None) => break,
-                Ok(Some(_)) | Err(_) => return false,
-            }
-        }
-        true
-    };
-    if timeout(LINGER_TIME_MAX, read_rest).await.unwrap_or(false) {
-        return Some(session);
-    }
-    session.shutdown().await;
-    None
-}
-
-/// Tells HTTP/1 from HTTP/2 on each new connection and serves its requests one after another.
-pub struct Door {
-    gateway: Arc<Gateway>,
-    http2: Arc<Http2>,
-}
-
-impl Door {
-    /// Opens a door to the gateway.
-    pub fn new(gateway: Arc<Gateway>) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2c = true;
-        options.h2_idle_timeout = Some(gateway.snapshot().limits.idle);
-        Self {
-            http2: Arc::new(Http2 {
-                gateway: gateway.clone(),
-                options,
-            }),
-            gateway,
-        }
-    }
-
-    async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let limits = self.gateway.snapshot().limits;
-        let mut stream = Some(stream);
-        let mut head_time = limits.head;
-        while let Some(current) = stream.take() {
-            let mut session = ServerSession::new_http1(current);
-            let closing = *shutdown.borrow();
-            // Pingora reads the first bytes of a head under this time, whole seconds.
-            let first = head_time.as_secs().saturating_add(1);
-            session.set_keepalive(if closing { None } else { Some(first) });
-            session.set_read_timeout(Some(head_time));
-            let Some(session) = self.gateway.serve(session, head_time).await else {
-                break;
-            };
-            stream = match session.finish().await {
-                Ok(Some(reusable)) if !*shutdown.borrow() => Some(reusable.into_parts().0),
-                Ok(_) | Err(_) => None,
-            };
-            head_time = limits.idle.saturating_add(limits.head);
-        }
-    }
-}
-
-#[async_trait]
-impl ServerApp for Door {
-    async fn process_new(
-        self: &Arc<Self>,
-        mut stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let negotiated = stream.get_ssl_digest().is_some();
-        let http2 = if negotiated {
-            stream.selected_alpn_proto() == Some(pingora_core::protocols::ALPN::H2)
-        } else {
-            let limit = self.gateway.snapshot().limits.head;
-            timeout(limit, begins_http2(&mut stream)).await.ok()??
-        };
-        if http2 {
-            self.http2.process_new(stream, shutdown).await;
-        } else {
-            self.serve_http1(stream, shutdown).await;
-        }
-        None
-    }
-}
-
-/// Looks at the first bytes without taking them; `None` when the connection ends first.
-async fn begins_http2(stream: &mut Stream) -> Option<bool> {
-    let mut tell = [0; H2_TELL];
-    if !stream.try_peek(&mut tell).await.ok()? || !H2_PREFACE.starts_with(&tell) {
-        return Some(false);
-    }
-    // The whole preface is awaited here, under the caller's time limit: Pingora awaits it without.
-    let mut preface = [0; H2_PREFACE.len()];
-    stream.try_peek(&mut preface).await.ok()?;
-    Some(preface == H2_PREFACE)
-}
-
-/// Serves HTTP/2 connections; Pingora takes them apart into requests.
-struct Http2 {
-    gateway: Arc<Gateway>,
-    options: HttpServerOptions,
-}
-
-#[async_trait]
-impl HttpServerApp for Http2 {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let head_time = self.gateway.snapshot().limits.head;
-        if let Some(session) = self.gateway.serve(session, head_time).await {
-            let _ = session.finish().await;
-        }
-        None
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
 }
