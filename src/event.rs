@@ -183,6 +183,8 @@ impl fmt::Display for ClientAddr {
 pub enum Verdict {
     /// It was checked and handed on.
     Accepted,
+    /// It was seen before, and got the answer of the first time.
+    Duplicate,
     /// It was turned away with a reason.
     Refused,
     /// It was the provider's way of asking whether the address is ours; the gateway answered.
@@ -194,6 +196,7 @@ impl Verdict {
     pub fn label(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
             Self::Refused => "refused",
             Self::Handshake => "handshake",
         }

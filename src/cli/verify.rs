@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Outcome, style};
-use crate::clock::{Clock, FixedClock, SystemClock};
+use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config;
 use crate::event::{ClientAddr, Head, Headers, Verdict};
 use crate::ingress::Gate;
@@ -83,7 +83,7 @@ struct Line {
 
 impl Verify {
     pub(super) fn run(self) -> Outcome {
-        let config = match config::load(&self.config) {
+        let config = match config::load(&self.config, &Limiters::new(Arc::new(SystemClock))) {
             Ok(config) => config,
             Err(failure) => {
                 style::load_error(&failure);
@@ -91,7 +91,7 @@ impl Verify {
             }
         };
         let clock: Box<dyn Clock> = match self.now {
-            Some(now) => Box::new(FixedClock(now)),
+            Some(now) => Box::new(ManualClock::at(now)),
             None => Box::new(SystemClock),
         };
         let input: Box<dyn BufRead> = if self.requests.as_os_str() == "-" {

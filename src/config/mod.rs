@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::app::ListenAddress;
 use crate::delivery::Backend;
 use crate::expr::Expander;
+use crate::ingress::rate_limit::Limiters;
 use crate::ingress::service::ConnectionLimits;
 use crate::ingress::{Gate, Route};
 use crate::request_log::HeaderChoice;
@@ -97,37 +98,41 @@ pub enum LoadError {
     Presets(String),
 }
 
+/// What a file is compiled with besides itself.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The folder that paths in the file are relative to.
+    pub base: &'a Path,
+    /// The providers that are known.
+    pub presets: &'a Presets,
+    /// The limiters of rules that are in use already.
+    pub limiters: &'a Limiters,
+}
+
 /// Reads and compiles a file, with secrets from the process's environment.
 ///
 /// # Errors
 /// [`LoadError`]; the report holds every fault of the file.
-pub fn load(path: &Path) -> Result<Config, LoadError> {
+pub fn load(path: &Path, limiters: &Limiters) -> Result<Config, LoadError> {
     let text = std::fs::read_to_string(path).map_err(|reason| LoadError::Read {
         path: path.to_owned(),
         reason,
     })?;
     let presets = presets::builtin().map_err(LoadError::Presets)?;
     let base = path.parent().unwrap_or(Path::new(""));
-    parse(
-        &path.display().to_string(),
-        &text,
-        base,
-        presets,
-        SecretSource::new,
-    )
-    .map_err(|report| LoadError::Faults(Box::new(report)))
+    let surroundings = Surroundings { base, presets, limiters };
+    parse(&path.display().to_string(), &text, surroundings, SecretSource::new)
+        .map_err(|report| LoadError::Faults(Box::new(report)))
 }
 
-/// Compiles a text. `base` is the folder that paths in it are relative to; `secrets` makes the
-/// source of secrets when the text's `secrets_dir` is known.
+/// Compiles a text; `secrets` makes the source of secrets when the text's `secrets_dir` is known.
 ///
 /// # Errors
 /// The report with every fault.
 pub fn parse(
     name: &str,
     text: &str,
-    base: &Path,
-    presets: &Presets,
+    surroundings: Surroundings<'_>,
     secrets: impl FnOnce(Option<PathBuf>) -> SecretSource,
 ) -> Result<Config, Report> {
     let mut report = Report::new(name, text);
@@ -137,7 +142,7 @@ pub fn parse(
     let Some(root) = parsed.root else {
         return Err(report);
     };
-    let directory = secrets_dir(&root).map(|directory| base.join(directory));
+    let directory = secrets_dir(&root).map(|directory| surroundings.base.join(directory));
     let expander = match Expander::new(Arc::new(secrets(directory))) {
         Ok(expander) => expander,
         Err(reason) => {
@@ -149,7 +154,7 @@ pub fn parse(
     report.add(faults);
     report.hide(hidden);
     let Some(file) = file else { return Err(report) };
-    let (config, findings) = compile::compile(&file, base, presets);
+    let (config, findings) = compile::compile(&file, surroundings);
     report.add(findings.faults);
     report.hide(findings.hidden);
     match config {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::dedup::DedupRule;
+use super::rate_limit::{LimitRule, LimitStage};
 use super::refusal::Refusal;
 use super::router::{Captures, Router};
 use super::source_addr::{AddressRule, TrustedProxies};
@@ -23,6 +25,8 @@ pub struct Route {
     pub name: String,
     /// Which addresses may send.
     pub addresses: AddressRule,
+    /// How many requests may come; those that single somebody out stand first.
+    pub limits: Vec<LimitRule>,
     /// The most bytes of a body.
     pub body_bytes_max: usize,
     /// How requests are authenticated; `None` = the file says that they are not.
@@ -31,6 +35,8 @@ pub struct Route {
     pub handshakes: Vec<Handshake>,
     /// The token that handshakes without a signature carry.
     pub verify_token: Option<Secret>,
+    /// How events are told apart; `None` = not at all.
+    pub dedup: Option<DedupRule>,
     /// Where the id of an event stands.
     pub event_id: Vec<Place>,
     /// Where the type of an event stands.
@@ -163,6 +169,21 @@ impl Gate {
             captures,
             client,
         })
+    }
+}
+
+impl Admitted<'_> {
+    /// Takes from the limits of one stage. `body` is empty before it was read.
+    ///
+    /// # Errors
+    /// [`Refusal::RateLimited`].
+    pub fn limit(&self, stage: LimitStage, head: &Head, body: &[u8]) -> Result<(), Refusal> {
+        let request = Request::new(head, body);
+        let rules = self.route.limits.iter().filter(|rule| rule.stage == stage);
+        for rule in rules {
+            rule.check(&request, self.client, &self.captures)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,14 @@
 //! The way in: from a connection to a request that may reach a backend.
 //!
 //! Stages decide and return; only [`service`] writes to the socket. In order: [`head`] →
-//! [`router`] (404, 405) → [`source_addr`] (403) → [`body`] (413, 408) → [`gate`] (signature: 401,
-//! handshakes) → hand-off. Every way to be turned away is one row of [`refusal`].
+//! [`router`] (404, 405) → [`source_addr`] (403) → [`rate_limit`] (429) → [`body`] (413, 408) → [`gate`]
+//! (signature: 401, handshakes) → [`rate_limit`] of the genuine (429) → [`dedup`] → hand-off. Every way to be turned away is one row of [`refusal`].
 
 pub mod body;
+pub mod dedup;
 pub mod gate;
 pub mod head;
+pub mod rate_limit;
 pub mod refusal;
 pub mod router;
 pub mod service;

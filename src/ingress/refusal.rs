@@ -2,8 +2,11 @@
 //!
 //! There is no wildcard arm: a new reason does not compile until it has its row.
 
+use std::time::Duration;
+
 use tracing::Level;
 
+use super::rate_limit::LimitQuota;
 use crate::signature::Reason;
 use crate::signature::handshake::HandshakeRefusal;
 
@@ -54,6 +57,23 @@ pub enum Refusal {
         /// What the route answers (401 unless it says otherwise).
         status: u16,
     },
+    /// More requests than the route allows.
+    #[error("over the limit of {}/{}, burst {}; room in {}", .quota.count, humantime::format_duration(.quota.per), .quota.burst, humantime::format_duration(*.retry_after))]
+    RateLimited {
+        /// How long to wait.
+        retry_after: Duration,
+        /// The limit.
+        quota: LimitQuota,
+    },
+    /// The request lacks what its event is told by.
+    #[error("{place} is missing, and the route tells events apart by it")]
+    DedupKeyMissing {
+        /// What is missing.
+        place: String,
+    },
+    /// The first request of this event is in flight, and took longer than a duplicate waits.
+    #[error("the first request of this event is still in flight")]
+    StillInFlight,
     /// A handshake that must not be answered.
     #[error("handshake: {0}")]
     Handshake(HandshakeRefusal),
@@ -93,6 +113,9 @@ impl Refusal {
             Self::BodySlow => row(408, "body_slow", Level::WARN),
             Self::BodyBroken => row(400, "body_broken", Level::INFO),
             Self::Signature { reason, status } => row(*status, reason.label(), Level::WARN),
+            Self::RateLimited { .. } => row(429, "rate_limited", Level::WARN),
+            Self::DedupKeyMissing { .. } => row(400, "dedup_key_missing", Level::WARN),
+            Self::StillInFlight => row(503, "still_in_flight", Level::WARN),
             Self::Handshake(_) => row(403, "handshake_refused", Level::WARN),
         }
     }

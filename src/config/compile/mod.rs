@@ -1,6 +1,7 @@
 //! Raw types → runtime types, through the runtime types' own constructors; collects every fault.
 
 mod backend;
+mod limits;
 mod provider;
 mod route;
 mod server;
@@ -21,10 +22,11 @@ use super::fault::Fault;
 use super::raw::File;
 use super::units::Period;
 use super::yaml::Span;
-use super::{AdminSettings, Config, LogSettings, ServerSettings};
+use super::{AdminSettings, Config, LogSettings, ServerSettings, Surroundings};
 use crate::delivery::Backend;
 use crate::ingress::Gate;
 use crate::ingress::Route;
+use crate::ingress::rate_limit::Limiters;
 use crate::ingress::router::Router;
 use crate::ingress::source_addr::TrustedProxies;
 use crate::signature::Presets;
@@ -44,8 +46,8 @@ pub struct Findings {
 }
 
 /// Compiles a file; gives no configuration when something essential is missing.
-pub fn compile(file: &File, base: &Path, presets: &Presets) -> (Option<Config>, Findings) {
-    let mut compiler = Compiler::new(base, presets);
+pub fn compile(file: &File, surroundings: Surroundings<'_>) -> (Option<Config>, Findings) {
+    let mut compiler = Compiler::new(surroundings);
     let config = compiler.file(file);
     (
         config,
@@ -60,6 +62,7 @@ pub fn compile(file: &File, base: &Path, presets: &Presets) -> (Option<Config>, 
 struct Compiler<'a> {
     presets: &'a Presets,
     base: &'a Path,
+    limiters: &'a Limiters,
     faults: Vec<Fault>,
     hidden: Vec<Span>,
     /// Every backend that is named; `None` where it has faults of its own.
@@ -67,10 +70,12 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(base: &'a Path, presets: &'a Presets) -> Self {
+    fn new(surroundings: Surroundings<'a>) -> Self {
+        let Surroundings { base, presets, limiters } = surroundings;
         Self {
             presets,
             base,
+            limiters,
             faults: Vec::new(),
             hidden: Vec::new(),
             backends: HashMap::new(),

@@ -1,6 +1,7 @@
 //! Compiles a preset file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -9,7 +10,10 @@ use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::fault::Fault;
 use crate::config::raw::provider as raw;
 use crate::config::raw::verify::From;
+use crate::config::Surroundings;
+use crate::clock::SystemClock;
 use crate::event::Headers;
+use crate::ingress::rate_limit::Limiters;
 use crate::secret::Secret;
 use crate::signature::handshake::{Handshake, Require};
 use crate::signature::place::Place;
@@ -54,7 +58,12 @@ pub fn compile_provider(
     file: &raw::Provider,
 ) -> (Option<CompiledProvider>, Vec<Fault>) {
     let presets = Presets::default();
-    let mut compiler = Compiler::new(Path::new(""), &presets);
+    let limiters = Limiters::new(Arc::new(SystemClock));
+    let mut compiler = Compiler::new(Surroundings {
+        base: Path::new(""),
+        presets: &presets,
+        limiters: &limiters,
+    });
     let compiled = compiler.provider(name, file);
     (compiled, compiler.faults)
 }

@@ -33,11 +33,16 @@ impl Compiler<'_> {
         };
         let hosts = webhook.map(|webhook| self.hosts(webhook));
         let given = webhook.map(|webhook| self.methods(webhook));
-        let presets = check
+        let presets: Vec<_> = check
             .iter()
             .flatten()
             .flat_map(|check| check.presets.clone())
             .collect();
+        let limits = webhook.map(|webhook| self.rate_limits(name, webhook, path.as_ref()));
+        let dedup = match &raw.dedup {
+            None => Some(None),
+            Some(field) => self.dedup(name, field, &presets).map(Some),
+        };
         let addresses = webhook.map(|webhook| self.addresses(webhook, &presets));
         let deliver = deliver.and_then(|deliver| self.deliver(deliver, path.as_ref()));
         let (webhook, path, check, deliver) = (webhook?, path?, check?, deliver?);
@@ -61,6 +66,8 @@ impl Compiler<'_> {
         let route = Arc::new(Route {
             name: name.to_owned(),
             addresses: addresses?,
+            limits: limits?,
+            dedup: dedup?,
             body_bytes_max: value(&webhook.body_max).map_or(BODY_BYTES_MAX, |size| size.as_usize()),
             event_id: presets
                 .iter()
@@ -140,7 +147,7 @@ impl Compiler<'_> {
     fn addresses(
         &mut self,
         webhook: &raw::Webhook,
-        presets: &Vec<&crate::signature::Preset>,
+        presets: &[&crate::signature::Preset],
     ) -> AddressRule {
         let mut rule = AddressRule::default();
         let is_word = |field: &&Field<String>| field.get().is_some_and(|text| text == "provider");

@@ -324,14 +324,18 @@ impl<'a> Compiler<'a> {
     }
 
     pub(super) fn place(&mut self, field: &Field<raw::From>) -> Option<Place> {
-        match field.get()? {
-            raw::From::Header(name) => self.header_place(field.span, name),
+        self.from(field.span, field.get()?)
+    }
+
+    pub(super) fn from(&mut self, span: Span, from: &raw::From) -> Option<Place> {
+        match from {
+            raw::From::Header(name) => self.header_place(span, name),
             raw::From::Query(name) => Some(Place::Query(name.clone())),
-            raw::From::Json(path) => self.json_place(field.span, path),
+            raw::From::Json(path) => self.json_place(span, path),
         }
     }
 
-    fn header_place(&mut self, span: Span, name: &str) -> Option<Place> {
+    pub(super) fn header_place(&mut self, span: Span, name: &str) -> Option<Place> {
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
             self.fault(span, format!("`{name}` is not the name of a header"));
             return None;

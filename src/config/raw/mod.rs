@@ -4,6 +4,7 @@
 //! `conf/schema.json`.
 
 pub mod backend;
+pub mod limits;
 pub mod provider;
 pub mod route;
 pub mod server;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::limits::{Dedup, RateLimit};
 use super::verify::Verify;
 use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::units::Size;
@@ -14,6 +15,8 @@ use crate::secret::Secret;
 pub struct Route {
     /// How webhooks come in.
     pub webhook: Field<Webhook>,
+    /// How events are told apart, so that the same one reaches the backend once.
+    pub dedup: Option<Field<Dedup>>,
     /// Where events go.
     pub deliver: Field<Deliver>,
 }
@@ -37,6 +40,8 @@ pub struct Webhook {
     pub body_max: Option<Field<Size>>,
     /// How requests are authenticated. A route without it passes everything on.
     pub verify: Option<Field<Verify>>,
+    /// How many requests may come; one rule or several.
+    pub rate_limit: Option<Field<OneOrMany<RateLimit>>>,
     /// What the provider's handshake needs.
     pub handshake: Option<Field<Handshake>>,
 }

@@ -1,0 +1,224 @@
+//! A ledger in this process's memory: it forgets at the end of the process, and its size is bounded.
+//!
+//! When it is full, what would be forgotten next is forgotten now; keys in flight never are.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::{Claim, DedupKey, Ledger, Recorded, Settle, Ticket, Waiter};
+
+/// How many keys are remembered.
+const KEYS_MAX: usize = 1_000_000;
+/// How many bytes of answers are remembered.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a key costs besides its answer, for the sum of bytes.
+const KEY_BYTES: usize = 128;
+
+/// The ledger.
+pub struct MemoryLedger {
+    table: Mutex<Table>,
+    keys_max: usize,
+    bytes_max: usize,
+    this: Weak<Self>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<DedupKey, Entry>,
+    /// Settled keys by the moment at which they are forgotten.
+    expiry: BTreeSet<(Duration, DedupKey)>,
+    bytes: usize,
+    forgotten_early: u64,
+}
+
+enum Entry {
+    InFlight { outcome: watch::Sender<Option<Recorded>>, window: Duration },
+    Settled { answer: Recorded, until: Duration },
+}
+
+impl MemoryLedger {
+    /// An empty ledger.
+    pub fn new() -> Arc<Self> {
+        Self::with_limits(KEYS_MAX, ANSWER_BYTES_MAX)
+    }
+
+    fn with_limits(keys_max: usize, bytes_max: usize) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            table: Mutex::default(),
+            keys_max,
+            bytes_max,
+            this: this.clone(),
+        })
+    }
+
+    /// How many keys are remembered, and how many were forgotten before their window ended.
+    pub fn size(&self) -> (usize, u64) {
+        let table = self.lock();
+        (table.entries.len(), table.forgotten_early)
+    }
+
+    /// A panic elsewhere leaves the table as it was between two steps: it is still good.
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn claim(&self, key: DedupKey, now: Duration, window: Duration) -> Claim {
+        let mut table = self.lock();
+        table.forget(now);
+        match table.entries.get(&key) {
+            Some(Entry::Settled { answer, .. }) => Claim::Seen(answer.clone()),
+            Some(Entry::InFlight { outcome, .. }) => Claim::InFlight(Waiter(outcome.subscribe())),
+            None => {
+                let (outcome, _) = watch::channel(None);
+                table.entries.insert(key, Entry::InFlight { outcome, window });
+                drop(table);
+                match self.this.upgrade() {
+                    Some(ledger) => Claim::First(Ticket::new(key, ledger)),
+                    // The ledger is being dropped; nobody will ask it again.
+                    None => Claim::First(Ticket { key, ledger: None }),
+                }
+            }
+        }
+    }
+}
+
+impl Settle for MemoryLedger {
+    fn settle(&self, key: DedupKey, answer: Recorded, now: Duration) {
+        let mut table = self.lock();
+        let Some(Entry::InFlight { outcome, window }) = table.entries.remove(&key) else { return };
+        let until = now.saturating_add(window);
+        table.bytes += cost(&answer);
+        table.expiry.insert((until, key));
+        table.entries.insert(key, Entry::Settled { answer: answer.clone(), until });
+        table.shrink(self.keys_max, self.bytes_max);
+        drop(table);
+        outcome.send_replace(Some(answer));
+    }
+
+    fn release(&self, key: DedupKey) {
+        // Dropping the sender wakes everybody who waits; the first to claim again is the new first.
+        self.lock().entries.remove(&key);
+    }
+}
+
+impl Table {
+    /// Forgets what has had its window.
+    fn forget(&mut self, now: Duration) {
+        while self.expiry.first().is_some_and(|(until, _)| *until <= now) {
+            self.forget_first();
+        }
+    }
+
+    fn shrink(&mut self, keys_max: usize, bytes_max: usize) {
+        while (self.expiry.len() > keys_max || self.bytes > bytes_max) && !self.expiry.is_empty() {
+            self.forget_first();
+            self.forgotten_early += 1;
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some((until, key)) = self.expiry.pop_first() else { return };
+        match self.entries.remove(&key) {
+            Some(Entry::Settled { answer, until: its }) if its == until => {
+                self.bytes = self.bytes.saturating_sub(cost(&answer));
+            }
+            Some(other) => {
+                self.entries.insert(key, other);
+            }
+            None => {}
+        }
+    }
+}
+
+fn cost(answer: &Recorded) -> usize {
+    let headers = answer.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    KEY_BYTES + headers + answer.body.as_ref().map_or(0, |body| body.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    fn key(n: u8) -> DedupKey {
+        DedupKey([n; 16])
+    }
+
+    fn answer(body: &'static str) -> Recorded {
+        Recorded { status: 200, headers: Vec::new(), body: Some(Bytes::from_static(body.as_bytes())) }
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    async fn first(ledger: &MemoryLedger, n: u8, now: u64) -> Option<Ticket> {
+        match ledger.claim(key(n), at(now), WINDOW).await {
+            Claim::First(ticket) => Some(ticket),
+            Claim::InFlight(_) | Claim::Seen(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_of_many_is_first_and_all_get_its_answer() {
+        let ledger = MemoryLedger::new();
+        let ticket = first(&ledger, 1, 0).await.unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..20 {
+            match ledger.claim(key(1), at(0), WINDOW).await {
+                Claim::InFlight(waiter) => waiting.push(tokio::spawn(waiter.outcome())),
+                Claim::First(_) | Claim::Seen(_) => panic!("claimed twice"),
+            }
+        }
+        ticket.settle(answer("a"), at(1));
+        for waiter in waiting {
+            assert_eq!(waiter.await.unwrap(), Some(answer("a")));
+        }
+        assert!(matches!(ledger.claim(key(1), at(60), WINDOW).await, Claim::Seen(seen) if seen == answer("a")));
+        assert!(first(&ledger, 1, 61).await.is_some(), "the window is over");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_ticket_frees_the_key_and_wakes_who_waits() {
+        let ledger = MemoryLedger::new();
+        let ticket = first(&ledger, 1, 0).await.unwrap();
+        let Claim::InFlight(waiter) = ledger.claim(key(1), at(0), WINDOW).await else { panic!() };
+        let waiting = tokio::spawn(waiter.outcome());
+        drop(ticket);
+        assert_eq!(waiting.await.unwrap(), None);
+        assert!(first(&ledger, 1, 0).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_full_ledger_forgets_what_is_oldest_and_never_what_is_in_flight() {
+        let ledger = MemoryLedger::with_limits(2, usize::MAX);
+        let flying = first(&ledger, 9, 0).await.unwrap();
+        for n in 1..=3 {
+            first(&ledger, n, u64::from(n)).await.unwrap().settle(answer("a"), at(u64::from(n)));
+        }
+        assert_eq!(ledger.size(), (3, 1));
+        assert!(first(&ledger, 1, 4).await.is_some(), "the oldest is forgotten");
+        assert!(first(&ledger, 3, 4).await.is_none());
+        flying.settle(answer("b"), at(5));
+        assert!(matches!(ledger.claim(key(9), at(6), WINDOW).await, Claim::Seen(_)));
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_answers_are_bounded_too() {
+        let ledger = MemoryLedger::with_limits(usize::MAX, 3 * KEY_BYTES);
+        for n in 1..=9 {
+            first(&ledger, n, u64::from(n)).await.unwrap().settle(answer("0123456789"), at(u64::from(n)));
+        }
+        assert_eq!(ledger.size().0, 2);
+    }
+}
