@@ -1,3 +1,5 @@
 //! Everything that needs a running gateway, in one binary: one file a story.
 
+mod bytes;
+mod heads;
 mod support;

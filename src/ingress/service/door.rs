@@ -45,19 +45,25 @@ impl Door {
 
     async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let limits = self.gateway.snapshot().limits;
-        let mut stream = Some(stream);
+        let mut next = Some((stream, None));
         let mut wait = HeadWait {
             first: limits.head,
             whole: limits.head,
         };
-        while let Some(current) = stream.take() {
-            let mut session = ServerSession::new_http1(current);
+        while let Some((stream, read_ahead)) = next.take() {
+            let mut session = ServerSession::new_http1(stream);
+            // Otherwise a request that came along with the one before is lost with a reset, which
+            // can destroy that one's answer on its way.
+            session.set_pipelining_enabled(true);
+            if let Some(read_ahead) = read_ahead {
+                session.set_pipelined_prefix(read_ahead);
+            }
             session.set_keepalive(Some(whole_seconds(wait.first)));
             let Some(session) = self.gateway.serve(session, wait, shutdown).await else {
                 break;
             };
-            stream = match session.finish().await {
-                Ok(Some(reusable)) => Some(reusable.into_parts().0),
+            next = match session.finish().await {
+                Ok(Some(reusable)) => Some(reusable.into_parts()),
                 Ok(None) | Err(_) => None,
             };
             wait = HeadWait {

@@ -201,10 +201,13 @@ impl<'a> Exchange<'a> {
         route: &Route,
     ) -> Result<Bytes, Refusal> {
         if expects_continue(head) {
+            // Pingora takes the 100 for the answer, and gives the connection up as the body is unread.
+            session.set_close_on_response_before_downstream_finish(false);
             session
                 .write_continue_response()
                 .await
                 .map_err(|_| Refusal::BodyBroken)?;
+            session.set_close_on_response_before_downstream_finish(true);
         }
         let limits = BodyLimits {
             bytes_max: route.body_bytes_max,

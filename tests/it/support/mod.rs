@@ -21,6 +21,7 @@
 pub mod backend;
 pub mod client;
 pub mod gateway;
+pub mod github;
 pub mod h2c;
 
 use std::io;
