@@ -31,6 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{Admin, Readiness};
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::ingress::dedup::memory::MemoryLedger;
 use crate::ingress::service::{Door, Gateway, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::{self, Roads};
@@ -147,6 +148,7 @@ impl App {
             snapshot,
             metrics.clone(),
             Arc::new(SystemClock),
+            MemoryLedger::new(),
         ));
         let readiness = Arc::new(Readiness::default());
         let mut server = Server::new_with_opt_and_conf(None, server_conf(config.server.threads));

@@ -21,7 +21,10 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -42,7 +45,9 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self { state: Mutex::new((now, Duration::ZERO)) }
+        Self {
+            state: Mutex::new((now, Duration::ZERO)),
+        }
     }
 
     /// Moves on.

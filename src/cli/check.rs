@@ -29,7 +29,7 @@ struct TestResult {
 
 impl Check {
     pub(super) fn run(self) -> Outcome {
-        let config = match config::load(&self.config, &Limiters::new(Arc::new(SystemClock))) {
+        let config = match config::load(&self.config) {
             Ok(config) => config,
             Err(failure) => {
                 if self.json {

@@ -20,8 +20,9 @@ use super::{Outcome, send, serve};
 use crate::app::{App, ListenAddress, Progress, Socket};
 use crate::clock::{Clock, SystemClock};
 use crate::config::raw::server::LogFormat;
-use crate::config::{self, presets};
+use crate::config::{self, Surroundings, presets};
 use crate::event::{Head, Headers};
+use crate::ingress::rate_limit::Limiters;
 use crate::outbound::Received;
 use crate::secret::{Secret, SecretSource};
 use crate::signature::{Preset, Presets};
@@ -124,8 +125,13 @@ impl Story {
         let toy = Socket::bind(&any_port, "the demo")?;
         let backend = toy.address().to_string();
         let text = configuration(&backend);
+        let surroundings = Surroundings {
+            base: Path::new(""),
+            presets,
+            limiters: &Limiters::default(),
+        };
         let secrets = |_| SecretSource::with_environment(|_| None, None);
-        let config = config::parse("demo.yaml", &text, Path::new(""), presets, secrets)
+        let config = config::parse("demo.yaml", &text, surroundings, secrets)
             .map_err(|report| anyhow::anyhow!("{report}"))?;
         let mut app = App::new(config)?;
         let got = Arc::new(Mutex::new(Vec::new()));

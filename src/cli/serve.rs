@@ -28,7 +28,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Outcome {
-        let config = match config::load(&self.config, &Limiters::new(Arc::new(SystemClock))) {
+        let config = match config::load(&self.config) {
             Ok(config) => config,
             Err(failure) => {
                 style::load_error(&failure);

@@ -83,7 +83,7 @@ struct Line {
 
 impl Verify {
     pub(super) fn run(self) -> Outcome {
-        let config = match config::load(&self.config, &Limiters::new(Arc::new(SystemClock))) {
+        let config = match config::load(&self.config) {
             Ok(config) => config,
             Err(failure) => {
                 style::load_error(&failure);

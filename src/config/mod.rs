@@ -109,20 +109,62 @@ pub struct Surroundings<'a> {
     pub limiters: &'a Limiters,
 }
 
-/// Reads and compiles a file, with secrets from the process's environment.
+/// A configuration file that can be read again and again; rules that do not change keep their
+/// buckets.
+pub struct ConfigFile {
+    path: PathBuf,
+    limiters: Limiters,
+}
+
+impl ConfigFile {
+    /// Names the file; nothing is read yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            limiters: Limiters::default(),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads and compiles the file, with secrets from the process's environment.
+    ///
+    /// # Errors
+    /// [`LoadError`]; the report holds every fault of the file.
+    pub fn load(&self) -> Result<Config, LoadError> {
+        let path = &self.path;
+        let text = std::fs::read_to_string(path).map_err(|reason| LoadError::Read {
+            path: path.clone(),
+            reason,
+        })?;
+        let presets = presets::builtin().map_err(LoadError::Presets)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let surroundings = Surroundings {
+            base,
+            presets,
+            limiters: &self.limiters,
+        };
+        let config = parse(
+            &path.display().to_string(),
+            &text,
+            surroundings,
+            SecretSource::new,
+        )
+        .map_err(|report| LoadError::Faults(Box::new(report)))?;
+        self.limiters.forget_unused();
+        Ok(config)
+    }
+}
+
+/// Reads and compiles a file once.
 ///
 /// # Errors
 /// [`LoadError`]; the report holds every fault of the file.
-pub fn load(path: &Path, limiters: &Limiters) -> Result<Config, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|reason| LoadError::Read {
-        path: path.to_owned(),
-        reason,
-    })?;
-    let presets = presets::builtin().map_err(LoadError::Presets)?;
-    let base = path.parent().unwrap_or(Path::new(""));
-    let surroundings = Surroundings { base, presets, limiters };
-    parse(&path.display().to_string(), &text, surroundings, SecretSource::new)
-        .map_err(|report| LoadError::Faults(Box::new(report)))
+pub fn load(path: &Path) -> Result<Config, LoadError> {
+    ConfigFile::new(path).load()
 }
 
 /// Compiles a text; `secrets` makes the source of secrets when the text's `secrets_dir` is known.

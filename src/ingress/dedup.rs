@@ -95,7 +95,10 @@ pub struct Ticket {
 
 impl Ticket {
     fn new(key: DedupKey, ledger: std::sync::Arc<dyn Settle>) -> Self {
-        Self { key, ledger: Some(ledger) }
+        Self {
+            key,
+            ledger: Some(ledger),
+        }
     }
 
     /// Records the answer for duplicates to come.
@@ -164,13 +167,19 @@ impl DedupRule {
                 }
             }
         };
-        tokio::time::timeout(self.wait, settled).await.map_err(|_| Refusal::StillInFlight)
+        tokio::time::timeout(self.wait, settled)
+            .await
+            .map_err(|_| Refusal::StillInFlight)
     }
 
     fn lets_through(&self, head: &Head) -> bool {
-        let Some((name, wanted)) = &self.let_through else { return false };
+        let Some((name, wanted)) = &self.let_through else {
+            return false;
+        };
         head.headers.first(name).is_some_and(|value| {
-            wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == &value[..])
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.as_bytes() == &value[..])
         })
     }
 
@@ -192,7 +201,9 @@ impl DedupRule {
             KeySource::All(places) => {
                 for place in places {
                     let value = place.read(request).filter(|value| !value.is_empty());
-                    let missing = || Refusal::DedupKeyMissing { place: place.describe() };
+                    let missing = || Refusal::DedupKeyMissing {
+                        place: place.describe(),
+                    };
                     put(&value.ok_or_else(missing)?);
                 }
             }

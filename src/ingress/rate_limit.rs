@@ -11,20 +11,21 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
 use governor::state::keyed::{HashMapStateStore, ShrinkableKeyedStateStore};
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
-use governor::nanos::Nanos;
 
 use super::refusal::Refusal;
 use super::router::Captures;
-use crate::clock::Clock;
-use crate::event::{ClientAddr, Head};
+use crate::clock::{Clock, SystemClock};
+use crate::event::ClientAddr;
 use crate::signature::place::{Place, Request};
 
 /// How many keys one rule remembers.
@@ -105,13 +106,19 @@ impl LimitRule {
     ///
     /// # Errors
     /// [`Refusal::RateLimited`] when the bucket is empty.
-    pub fn check(&self, request: &Request<'_>, client: ClientAddr, captures: &Captures) -> Result<(), Refusal> {
+    pub fn check(
+        &self,
+        request: &Request<'_>,
+        client: ClientAddr,
+        captures: &Captures,
+    ) -> Result<(), Refusal> {
         let key = self.by.key(request, client, captures);
         match self.limiter.take(key) {
             Decision::Granted => Ok(()),
-            Decision::Denied { retry_after } => {
-                Err(Refusal::RateLimited { retry_after, quota: self.quota })
-            }
+            Decision::Denied { retry_after } => Err(Refusal::RateLimited {
+                retry_after,
+                quota: self.quota,
+            }),
         }
     }
 }
@@ -154,19 +161,23 @@ fn hash(key: &[u8]) -> u64 {
 impl LimitQuota {
     /// The seconds in which an empty bucket becomes full, rounded up.
     pub fn window_seconds(&self) -> u64 {
-        let whole = self.per.as_secs_f64() * f64::from(self.burst.get()) / f64::from(self.count.get());
-        Duration::try_from_secs_f64(whole.ceil()).map_or(u64::MAX, |window| window.as_secs()).max(1)
+        let whole =
+            self.per.as_secs_f64() * f64::from(self.burst.get()) / f64::from(self.count.get());
+        Duration::try_from_secs_f64(whole.ceil())
+            .map_or(u64::MAX, |window| window.as_secs())
+            .max(1)
     }
 
     fn quota(&self) -> Option<Quota> {
         let one = self.per.checked_div(self.count.get())?;
-        Quota::with_period(one.max(Duration::from_nanos(1))).map(|quota| quota.allow_burst(self.burst))
+        Quota::with_period(one.max(Duration::from_nanos(1)))
+            .map(|quota| quota.allow_burst(self.burst))
     }
 }
 
 /// The buckets of one rule in this process's memory.
 pub struct LocalLimiter {
-    buckets: RateLimiter<u64, BoundedStore, Monotonic>,
+    buckets: RateLimiter<u64, BoundedStore, Monotonic, NoOpMiddleware<Duration>>,
     keys_max: usize,
     reclaimed_at: AtomicU64,
 }
@@ -180,7 +191,11 @@ impl LocalLimiter {
     fn with_keys_max(quota: LimitQuota, clock: Arc<dyn Clock>, keys_max: usize) -> Option<Self> {
         let store = BoundedStore::new(keys_max);
         let buckets = RateLimiter::new(quota.quota()?, store, Monotonic(clock));
-        Some(Self { buckets, keys_max, reclaimed_at: AtomicU64::new(0) })
+        Some(Self {
+            buckets,
+            keys_max,
+            reclaimed_at: AtomicU64::new(0),
+        })
     }
 
     /// Makes room when the table is full, now and then.
@@ -225,7 +240,10 @@ pub struct Limiters {
 impl Limiters {
     /// None yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, known: Mutex::default() }
+        Self {
+            clock,
+            known: Mutex::default(),
+        }
     }
 
     /// The limiter of a rule; `None` when the quota gives nothing back in any measurable time.
@@ -253,6 +271,12 @@ impl Limiters {
     }
 }
 
+impl Default for Limiters {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock))
+    }
+}
+
 /// A clock that never goes back, for governor.
 #[derive(Clone)]
 struct Monotonic(Arc<dyn Clock>);
@@ -274,8 +298,14 @@ struct BoundedStore {
 
 impl BoundedStore {
     fn new(keys_max: usize) -> Self {
-        let overflow = std::iter::repeat_with(InMemoryState::default).take(OVERFLOW_BUCKETS).collect();
-        Self { table: HashMapStateStore::default(), overflow, keys_max }
+        let overflow = std::iter::repeat_with(InMemoryState::default)
+            .take(OVERFLOW_BUCKETS)
+            .collect();
+        Self {
+            table: HashMapStateStore::default(),
+            overflow,
+            keys_max,
+        }
     }
 
     /// The shared bucket of a key that finds no room.
@@ -302,8 +332,6 @@ impl StateStore for BoundedStore {
         }
     }
 }
-
-impl governor::state::keyed::KeyedStateStore<u64> for BoundedStore {}
 
 impl ShrinkableKeyedStateStore<u64> for BoundedStore {
     fn retain_recent(&self, drop_below: Nanos) {
@@ -344,11 +372,16 @@ mod tests {
 
     fn limiter(quota: LimitQuota, keys_max: usize) -> (LocalLimiter, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::default());
-        (LocalLimiter::with_keys_max(quota, clock.clone(), keys_max).unwrap(), clock)
+        (
+            LocalLimiter::with_keys_max(quota, clock.clone(), keys_max).unwrap(),
+            clock,
+        )
     }
 
     fn granted(limiter: &LocalLimiter, key: u64, tries: usize) -> usize {
-        (0..tries).filter(|_| limiter.take(key) == Decision::Granted).count()
+        (0..tries)
+            .filter(|_| limiter.take(key) == Decision::Granted)
+            .count()
     }
 
     #[test]
@@ -371,10 +404,17 @@ mod tests {
         let newcomers: usize = (1_000..101_000).map(|key| granted(&limiter, key, 1)).sum();
         assert!(limiter.buckets.len() <= 1_000);
         assert!(newcomers <= 999 + 2 * OVERFLOW_BUCKETS, "{newcomers}");
-        assert_eq!(granted(&limiter, 7, 5), 0, "the flood must not free a bucket in use");
+        assert_eq!(
+            granted(&limiter, 7, 5),
+            0,
+            "the flood must not free a bucket in use"
+        );
         clock.advance(Duration::from_secs(600));
         assert_eq!(granted(&limiter, 999_999, 5), 2);
-        assert!(limiter.buckets.len() < 10, "buckets that are full again make room");
+        assert!(
+            limiter.buckets.len() < 10,
+            "buckets that are full again make room"
+        );
     }
 
     #[test]

@@ -125,6 +125,29 @@ impl Refusal {
         self.row().status
     }
 
+    /// What the sender is told besides the status, where a header exists for it.
+    ///
+    /// 429 has `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::MethodNotAllowed { allow } => vec![("Allow", allow.join(", "))],
+            Self::StillInFlight => vec![("Retry-After", "1".to_owned())],
+            Self::RateLimited { retry_after, quota } => {
+                let seconds = retry_after.as_secs().saturating_add(1);
+                let (burst, window) = (quota.burst, quota.window_seconds());
+                vec![
+                    ("Retry-After", seconds.to_string()),
+                    (
+                        "RateLimit-Policy",
+                        format!("\"default\";q={burst};w={window}"),
+                    ),
+                    ("RateLimit", format!("\"default\";r=0;t={seconds}")),
+                ]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The word for metrics and JSON.
     pub fn label(&self) -> &'static str {
         self.row().label

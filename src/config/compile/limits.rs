@@ -18,7 +18,8 @@ const WINDOW: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 const WAIT: Duration = Duration::from_secs(30);
 const BY: &str =
     "write client_ip, route, a JSONPath ($.account), {header: NAME}, {query: NAME} or {path: NAME}";
-const KEY: &str = "write a JSONPath ($.id), header:NAME, {query: NAME}, a list of them, or body_hash";
+const KEY: &str =
+    "write a JSONPath ($.id), header:NAME, {query: NAME}, a list of them, or body_hash";
 
 impl Compiler<'_> {
     /// The rules of a route, those that single somebody out first.
@@ -29,8 +30,9 @@ impl Compiler<'_> {
         path: Option<&PathPattern>,
     ) -> Vec<LimitRule> {
         let fields = value(&webhook.rate_limit).into_iter().flatten();
-        let mut rules: Vec<_> =
-            fields.filter_map(|field| self.rate_limit(route, field, path)).collect();
+        let mut rules: Vec<_> = fields
+            .filter_map(|field| self.rate_limit(route, field, path))
+            .collect();
         rules.sort_by_key(|rule| rule.by.is_common());
         rules
     }
@@ -61,9 +63,18 @@ impl Compiler<'_> {
         };
         let rate = raw.rate.get()?;
         let burst: NonZeroU32 = value(&raw.burst).copied().unwrap_or(rate.count());
-        let quota = LimitQuota { count: rate.count(), per: rate.per(), burst };
+        let quota = LimitQuota {
+            count: rate.count(),
+            per: rate.per(),
+            burst,
+        };
         match self.limiters.limiter(route, &by, stage, quota) {
-            Some(limiter) => Some(LimitRule { by, stage, quota, limiter }),
+            Some(limiter) => Some(LimitRule {
+                by,
+                stage,
+                quota,
+                limiter,
+            }),
             None => {
                 self.fault(raw.rate.span, "this rate is faster than any clock can tell");
                 None
@@ -86,7 +97,10 @@ impl Compiler<'_> {
             TextOr::Full(raw::By::Json(path)) => self.json_place(span, path),
             TextOr::Full(raw::By::Path(name)) => {
                 if path.is_some_and(|path| !path.captures(name)) {
-                    self.fault(span, format!("the route's path does not capture `{{{name}}}`"));
+                    self.fault(
+                        span,
+                        format!("the route's path does not capture `{{{name}}}`"),
+                    );
                 }
                 return Some(LimitBy::Path(name.clone()));
             }
@@ -116,8 +130,10 @@ impl Compiler<'_> {
         let key = match &raw.key {
             Some(field) => self.dedup_key(field.span, field.get()?)?,
             None => {
-                let known: Vec<_> =
-                    presets.iter().flat_map(|preset| preset.event_id.iter().cloned()).collect();
+                let known: Vec<_> = presets
+                    .iter()
+                    .flat_map(|preset| preset.event_id.iter().cloned())
+                    .collect();
                 if known.is_empty() {
                     let message = "nothing is known that an event of this route could be told by";
                     self.fault_with_help(field.span, message, format!("add `key`: {KEY}"));
@@ -136,7 +152,9 @@ impl Compiler<'_> {
             }
         };
         Some(DedupRule {
-            namespace: value(&raw.namespace).cloned().unwrap_or_else(|| route.to_owned()),
+            namespace: value(&raw.namespace)
+                .cloned()
+                .unwrap_or_else(|| route.to_owned()),
             key,
             window: self.period(&raw.window, WINDOW),
             wait: self.period(&raw.wait, WAIT),

@@ -71,7 +71,11 @@ struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     fn new(surroundings: Surroundings<'a>) -> Self {
-        let Surroundings { base, presets, limiters } = surroundings;
+        let Surroundings {
+            base,
+            presets,
+            limiters,
+        } = surroundings;
         Self {
             presets,
             base,

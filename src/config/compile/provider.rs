@@ -1,17 +1,15 @@
 //! Compiles a preset file.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::{Compiler, value};
+use crate::config::Surroundings;
 use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::fault::Fault;
 use crate::config::raw::provider as raw;
 use crate::config::raw::verify::From;
-use crate::config::Surroundings;
-use crate::clock::SystemClock;
 use crate::event::Headers;
 use crate::ingress::rate_limit::Limiters;
 use crate::secret::Secret;
@@ -58,7 +56,7 @@ pub fn compile_provider(
     file: &raw::Provider,
 ) -> (Option<CompiledProvider>, Vec<Fault>) {
     let presets = Presets::default();
-    let limiters = Limiters::new(Arc::new(SystemClock));
+    let limiters = Limiters::default();
     let mut compiler = Compiler::new(Surroundings {
         base: Path::new(""),
         presets: &presets,

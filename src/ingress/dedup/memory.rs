@@ -36,8 +36,14 @@ struct Table {
 }
 
 enum Entry {
-    InFlight { outcome: watch::Sender<Option<Recorded>>, window: Duration },
-    Settled { answer: Recorded, until: Duration },
+    InFlight {
+        outcome: watch::Sender<Option<Recorded>>,
+        window: Duration,
+    },
+    Settled {
+        answer: Recorded,
+        until: Duration,
+    },
 }
 
 impl MemoryLedger {
@@ -77,7 +83,9 @@ impl Ledger for MemoryLedger {
             Some(Entry::InFlight { outcome, .. }) => Claim::InFlight(Waiter(outcome.subscribe())),
             None => {
                 let (outcome, _) = watch::channel(None);
-                table.entries.insert(key, Entry::InFlight { outcome, window });
+                table
+                    .entries
+                    .insert(key, Entry::InFlight { outcome, window });
                 drop(table);
                 match self.this.upgrade() {
                     Some(ledger) => Claim::First(Ticket::new(key, ledger)),
@@ -92,11 +100,19 @@ impl Ledger for MemoryLedger {
 impl Settle for MemoryLedger {
     fn settle(&self, key: DedupKey, answer: Recorded, now: Duration) {
         let mut table = self.lock();
-        let Some(Entry::InFlight { outcome, window }) = table.entries.remove(&key) else { return };
+        let Some(Entry::InFlight { outcome, window }) = table.entries.remove(&key) else {
+            return;
+        };
         let until = now.saturating_add(window);
         table.bytes += cost(&answer);
         table.expiry.insert((until, key));
-        table.entries.insert(key, Entry::Settled { answer: answer.clone(), until });
+        table.entries.insert(
+            key,
+            Entry::Settled {
+                answer: answer.clone(),
+                until,
+            },
+        );
         table.shrink(self.keys_max, self.bytes_max);
         drop(table);
         outcome.send_replace(Some(answer));
@@ -124,7 +140,9 @@ impl Table {
     }
 
     fn forget_first(&mut self) {
-        let Some((until, key)) = self.expiry.pop_first() else { return };
+        let Some((until, key)) = self.expiry.pop_first() else {
+            return;
+        };
         match self.entries.remove(&key) {
             Some(Entry::Settled { answer, until: its }) if its == until => {
                 self.bytes = self.bytes.saturating_sub(cost(&answer));
@@ -138,7 +156,11 @@ impl Table {
 }
 
 fn cost(answer: &Recorded) -> usize {
-    let headers = answer.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let headers = answer
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum::<usize>();
     KEY_BYTES + headers + answer.body.as_ref().map_or(0, |body| body.len())
 }
 
@@ -155,7 +177,11 @@ mod tests {
     }
 
     fn answer(body: &'static str) -> Recorded {
-        Recorded { status: 200, headers: Vec::new(), body: Some(Bytes::from_static(body.as_bytes())) }
+        Recorded {
+            status: 200,
+            headers: Vec::new(),
+            body: Some(Bytes::from_static(body.as_bytes())),
+        }
     }
 
     fn at(seconds: u64) -> Duration {
@@ -184,7 +210,9 @@ mod tests {
         for waiter in waiting {
             assert_eq!(waiter.await.unwrap(), Some(answer("a")));
         }
-        assert!(matches!(ledger.claim(key(1), at(60), WINDOW).await, Claim::Seen(seen) if seen == answer("a")));
+        assert!(
+            matches!(ledger.claim(key(1), at(60), WINDOW).await, Claim::Seen(seen) if seen == answer("a"))
+        );
         assert!(first(&ledger, 1, 61).await.is_some(), "the window is over");
     }
 
@@ -192,7 +220,9 @@ mod tests {
     async fn a_dropped_ticket_frees_the_key_and_wakes_who_waits() {
         let ledger = MemoryLedger::new();
         let ticket = first(&ledger, 1, 0).await.unwrap();
-        let Claim::InFlight(waiter) = ledger.claim(key(1), at(0), WINDOW).await else { panic!() };
+        let Claim::InFlight(waiter) = ledger.claim(key(1), at(0), WINDOW).await else {
+            panic!()
+        };
         let waiting = tokio::spawn(waiter.outcome());
         drop(ticket);
         assert_eq!(waiting.await.unwrap(), None);
@@ -204,20 +234,32 @@ mod tests {
         let ledger = MemoryLedger::with_limits(2, usize::MAX);
         let flying = first(&ledger, 9, 0).await.unwrap();
         for n in 1..=3 {
-            first(&ledger, n, u64::from(n)).await.unwrap().settle(answer("a"), at(u64::from(n)));
+            first(&ledger, n, u64::from(n))
+                .await
+                .unwrap()
+                .settle(answer("a"), at(u64::from(n)));
         }
         assert_eq!(ledger.size(), (3, 1));
-        assert!(first(&ledger, 1, 4).await.is_some(), "the oldest is forgotten");
+        assert!(
+            first(&ledger, 1, 4).await.is_some(),
+            "the oldest is forgotten"
+        );
         assert!(first(&ledger, 3, 4).await.is_none());
         flying.settle(answer("b"), at(5));
-        assert!(matches!(ledger.claim(key(9), at(6), WINDOW).await, Claim::Seen(_)));
+        assert!(matches!(
+            ledger.claim(key(9), at(6), WINDOW).await,
+            Claim::Seen(_)
+        ));
     }
 
     #[tokio::test]
     async fn the_bytes_of_answers_are_bounded_too() {
         let ledger = MemoryLedger::with_limits(usize::MAX, 3 * KEY_BYTES);
         for n in 1..=9 {
-            first(&ledger, n, u64::from(n)).await.unwrap().settle(answer("0123456789"), at(u64::from(n)));
+            first(&ledger, n, u64::from(n))
+                .await
+                .unwrap()
+                .settle(answer("0123456789"), at(u64::from(n)));
         }
         assert_eq!(ledger.size().0, 2);
     }

@@ -59,15 +59,19 @@ pub(super) fn relayed_header(header: &ResponseHeader, session: &ServerSession) -
 pub(super) async fn write(
     session: &mut ServerSession,
     status: u16,
-    headers: &[(&'static str, String)],
+    headers: &[(impl AsRef<str>, impl AsRef<[u8]>)],
     body: Bytes,
 ) -> Written {
     let mut header = ResponseHeader::build(status, Some(headers.len() + 1)).map_err(|_| Cut)?;
-    header
-        .insert_header("Content-Length", body.len().to_string())
-        .map_err(|_| Cut)?;
+    if !matches!(status, 204 | 304) {
+        header
+            .insert_header("Content-Length", body.len().to_string())
+            .map_err(|_| Cut)?;
+    }
     for (name, value) in headers {
-        header.insert_header(*name, value).map_err(|_| Cut)?;
+        header
+            .append_header(name.as_ref().to_owned(), value.as_ref())
+            .map_err(|_| Cut)?;
     }
     session
         .write_response_header(Box::new(header))

@@ -7,42 +7,39 @@ use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
 use tracing::Level;
 
-use super::answer::{Cut, LINGER_BYTES_MAX, Written, linger, relayed_header, write};
-use super::request::{
-    SessionBody, declared_bytes, expects_continue, peer, read_head, request_id, status_class,
-};
+use super::answer::{Cut, LINGER_BYTES_MAX, Written, linger, write};
+use super::request::{SessionBody, declared_bytes, expects_continue, peer, read_head, request_id};
 use super::{Gateway, Snapshot};
-use crate::delivery::backend::Failure;
-use crate::delivery::request::{Via, write_head};
 use crate::event::{ClientAddr, Head, Verdict};
 use crate::ingress::body::{self, BodyLimits};
+use crate::ingress::dedup::Standing;
 use crate::ingress::gate::{Admitted, Judgement, Permit, Refused, Route};
+use crate::ingress::rate_limit::LimitStage;
 use crate::ingress::refusal::Refusal;
-use crate::outbound::Answer;
 use crate::request_log;
 use crate::signature::handshake::Answer as HandshakeAnswer;
 
 /// One request and its answer: what is known so far, for the metric and the log line at the end.
 pub(super) struct Exchange<'a> {
-    gateway: &'a Gateway,
-    snapshot: &'a Snapshot,
-    peer: ClientAddr,
-    scheme: &'static str,
-    request_id: String,
-    started: Instant,
+    pub(super) gateway: &'a Gateway,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) peer: ClientAddr,
+    pub(super) scheme: &'static str,
+    pub(super) request_id: String,
+    pub(super) started: Instant,
 }
 
 /// How a request ended.
-struct Outcome<'a> {
-    route: Option<&'a Arc<Route>>,
-    client: ClientAddr,
-    verdict: Verdict,
-    reason: &'static str,
-    detail: String,
-    level: Level,
-    status: u16,
-    body_bytes: usize,
-    asked_backend: bool,
+pub(super) struct Outcome<'a> {
+    pub(super) route: Option<&'a Arc<Route>>,
+    pub(super) client: ClientAddr,
+    pub(super) verdict: Verdict,
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+    pub(super) level: Level,
+    pub(super) status: u16,
+    pub(super) body_bytes: usize,
+    pub(super) asked_backend: bool,
 }
 
 impl<'a> Outcome<'a> {
@@ -132,6 +129,13 @@ impl<'a> Exchange<'a> {
             }
         };
         let route = admitted.route;
+        if let Err(refusal) = admitted.limit(LimitStage::Before, head, b"") {
+            let written = self.refuse_early(session, head, &refusal).await;
+            return (
+                Outcome::refused(Some(route), admitted.client, &refusal),
+                written,
+            );
+        }
         let body = match self.read_body(session, head, route).await {
             Ok(body) => body,
             Err(refusal) => {
@@ -161,11 +165,49 @@ impl<'a> Exchange<'a> {
                 (self.handshake(&admitted, answer.status), written)
             }
             Ok(Judgement::Event(permit)) => {
-                self.forward(session, head, &body, &admitted, permit).await
+                self.accept(session, head, &body, &admitted, permit).await
             }
         };
         outcome.body_bytes = body.len();
         (outcome, written)
+    }
+
+    /// Counts a genuine request, looks whether it was seen before, and passes on what is new.
+    async fn accept(
+        &self,
+        session: &mut ServerSession,
+        head: &Head,
+        body: &Bytes,
+        admitted: &Admitted<'a>,
+        permit: Permit,
+    ) -> (Outcome<'a>, Written) {
+        let standing = match admitted.limit(LimitStage::After, head, body) {
+            Err(refusal) => Err(refusal),
+            Ok(()) => match &admitted.route.dedup {
+                None => Ok(Standing::New(None)),
+                Some(rule) => {
+                    let ledger = self.gateway.ledger.as_ref();
+                    rule.claim(ledger, head, body, self.gateway.clock.as_ref())
+                        .await
+                }
+            },
+        };
+        match standing {
+            Ok(Standing::New(ticket)) => {
+                self.forward(session, head, body, admitted, permit, ticket)
+                    .await
+            }
+            Ok(Standing::Duplicate(answer)) => {
+                self.repeat(session, admitted, &permit, answer).await
+            }
+            Err(refusal) => {
+                let written = self.write_refusal(session, &refusal).await;
+                (
+                    Outcome::refused(Some(admitted.route), admitted.client, &refusal),
+                    written,
+                )
+            }
+        }
     }
 
     fn judge(&self, route: &Route, head: &Head, body: &[u8]) -> Result<Judgement, Refusal> {
@@ -217,146 +259,6 @@ impl<'a> Exchange<'a> {
         body::read(&mut SessionBody(session), limits).await
     }
 
-    /// Hands the request to the backend and its answer to the sender. Needs the permit that only
-    /// the gate gives.
-    async fn forward(
-        &self,
-        session: &mut ServerSession,
-        head: &Head,
-        body: &Bytes,
-        admitted: &Admitted<'a>,
-        permit: Permit,
-    ) -> (Outcome<'a>, Written) {
-        let route = admitted.route;
-        let mut outcome = Outcome {
-            route: Some(route),
-            client: admitted.client,
-            verdict: Verdict::Accepted,
-            reason: permit.observed().map_or("", |reason| reason.label()),
-            detail: permit
-                .observed()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            level: if permit.observed().is_some() {
-                Level::WARN
-            } else {
-                Level::INFO
-            },
-            status: 0,
-            body_bytes: 0,
-            asked_backend: true,
-        };
-        let wire = self.wire_head(head, body, admitted, &permit);
-        let asked = Instant::now();
-        let answer = match self.snapshot.roads.to(&route.deliver.backend) {
-            Some(road) => road.send(&head.method, &wire, body).await,
-            None => Err(Failure::Unresolved),
-        };
-        let metrics = &self.gateway.metrics;
-        let backend = &route.deliver.backend.name;
-        metrics
-            .backend
-            .with_label_values(&[backend])
-            .observe(asked.elapsed().as_secs_f64());
-        let result = match answer {
-            Ok(answer) => self.relay(session, route, answer).await,
-            Err(failure) => self
-                .write_failure(session, failure)
-                .await
-                .map(|()| Relayed::Failed(failure)),
-        };
-        let (label, written) = match result {
-            Ok(Relayed::Whole(status)) => {
-                outcome.status = status;
-                (status_class(status), Ok(()))
-            }
-            Ok(Relayed::Failed(failure)) => {
-                outcome.fail(failure, failure.status());
-                (failure.label(), Ok(()))
-            }
-            Ok(Relayed::Broken(status, failure)) => {
-                outcome.fail(failure, status);
-                (failure.label(), Err(Cut))
-            }
-            Err(Cut) => {
-                outcome.detail = "the sender left before the answer".into();
-                ("sender_left", Err(Cut))
-            }
-        };
-        metrics
-            .backend_answers
-            .with_label_values(&[backend, label])
-            .inc();
-        (outcome, written)
-    }
-
-    fn wire_head(
-        &self,
-        head: &Head,
-        body: &Bytes,
-        admitted: &Admitted<'_>,
-        permit: &Permit,
-    ) -> Bytes {
-        let deliver = &admitted.route.deliver;
-        let path = deliver.path.as_ref();
-        let path = path.map(|rewrite| rewrite.fill(|name| admitted.captures.find(name)));
-        let via = Via {
-            peer: self.peer,
-            peer_is_trusted: self.snapshot.gate.trusts(self.peer),
-            scheme: self.scheme,
-            request_id: &self.request_id,
-            route: &admitted.route.name,
-            verified: permit.verified(),
-        };
-        write_head(head, body.len(), deliver, path.as_deref(), via)
-    }
-
-    /// Passes the backend's answer on as it is, but for hop-by-hop headers.
-    async fn relay(
-        &self,
-        session: &mut ServerSession,
-        route: &Route,
-        mut answer: Answer<'_>,
-    ) -> Result<Relayed, Cut> {
-        let Some(header) = answer.head().map(|header| relayed_header(header, session)) else {
-            let failure = Failure::BrokenOff;
-            return self
-                .write_failure(session, failure)
-                .await
-                .map(|()| Relayed::Failed(failure));
-        };
-        let status = header.status.as_u16();
-        session
-            .write_response_header(Box::new(header))
-            .await
-            .map_err(|_| Cut)?;
-        let bytes = self
-            .gateway
-            .metrics
-            .response_bytes
-            .with_label_values(&[&route.name]);
-        loop {
-            match answer.piece().await {
-                Ok(Some(piece)) => {
-                    bytes.inc_by(piece.len() as u64);
-                    session
-                        .write_response_body(piece, false)
-                        .await
-                        .map_err(|_| Cut)?;
-                }
-                Ok(None) => break,
-                // Half an answer must not look like a whole one: the connection is cut.
-                Err(failure) => return Ok(Relayed::Broken(status, failure)),
-            }
-        }
-        session
-            .write_response_body(Bytes::new(), true)
-            .await
-            .map_err(|_| Cut)?;
-        answer.finish().await;
-        Ok(Relayed::Whole(status))
-    }
-
     /// Refuses before the body was read. A body that is short enough is read and forgotten, so
     /// that the connection lives on; otherwise it ends.
     async fn refuse_early(
@@ -375,16 +277,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn write_refusal(&self, session: &mut ServerSession, refusal: &Refusal) -> Written {
-        let mut headers = Vec::new();
-        if let Refusal::MethodNotAllowed { allow } = refusal {
-            headers.push(("Allow", allow.join(", ")));
-        }
-        write(session, refusal.status(), &headers, Bytes::new()).await
-    }
-
-    async fn write_failure(&self, session: &mut ServerSession, failure: Failure) -> Written {
-        let headers = [("Hookgate-Reason", failure.label().to_owned())];
-        write(session, failure.status(), &headers, Bytes::new()).await
+        write(session, refusal.status(), &refusal.headers(), Bytes::new()).await
     }
 
     async fn write_handshake(
@@ -438,23 +331,4 @@ impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         self.gateway.metrics.in_flight.dec();
     }
-}
-
-impl Outcome<'_> {
-    fn fail(&mut self, failure: Failure, status: u16) {
-        self.status = status;
-        self.reason = failure.label();
-        self.detail = failure.to_string();
-        self.level = Level::ERROR;
-    }
-}
-
-/// How relaying an answer ended.
-enum Relayed {
-    /// All of it, with this status.
-    Whole(u16),
-    /// There was none; the sender was told so.
-    Failed(Failure),
-    /// It began with this status and broke off.
-    Broken(u16, Failure),
 }

@@ -8,6 +8,7 @@
 mod answer;
 pub mod door;
 mod exchange;
+mod handoff;
 mod request;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::dedup::Ledger;
 use super::gate::Gate;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -55,15 +57,22 @@ pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    ledger: Arc<dyn Ledger>,
 }
 
 impl Gateway {
     /// Puts a gateway before the routes of a snapshot.
-    pub fn new(snapshot: Snapshot, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        snapshot: Snapshot,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        ledger: Arc<dyn Ledger>,
+    ) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             clock,
+            ledger,
         }
     }
 
