@@ -29,12 +29,13 @@ use pingora_core::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Admin, Readiness};
-use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigFile};
 use crate::ingress::dedup::memory::MemoryLedger;
 use crate::ingress::service::{Door, Gateway, Snapshot};
 use crate::metrics::Metrics;
-use crate::outbound::{self, Roads};
+use crate::outbound::{self, Road, Roads};
+use crate::reload::{Reloader, Started};
 
 /// How often the drain looks whether the last request is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -115,11 +116,15 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the sockets and resolves the backends.
+    /// Binds the sockets and resolves the backends. `file` is what a reload reads again.
     ///
     /// # Errors
     /// [`StartError`] names the address that cannot be had.
-    pub fn new(config: Config) -> Result<Self, StartError> {
+    pub fn new(
+        config: Config,
+        file: Option<ConfigFile>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let mut sockets = Vec::new();
         for address in &config.server.listen {
             sockets.push(Socket::bind(address, "server.listen")?);
@@ -129,13 +134,9 @@ impl App {
             None => None,
         };
         let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
-        for route in &config.routes {
-            metrics.announce_route(&route.name);
-        }
-        for backend in &config.backends {
-            metrics.announce_backend(&backend.name);
-        }
+        metrics.announce(config.route_names(), config.backend_names());
         let metrics = Arc::new(metrics);
+        let started_with = Started::new(&config);
         let roads = Roads::new(config.backends);
         resolve(&roads)?;
         let snapshot = Snapshot {
@@ -144,12 +145,17 @@ impl App {
             headers: config.log.headers,
             limits: config.server.limits,
         };
+        let ledger = MemoryLedger::new();
         let gateway = Arc::new(Gateway::new(
             snapshot,
             metrics.clone(),
-            Arc::new(SystemClock),
-            MemoryLedger::new(),
+            clock.clone(),
+            ledger,
         ));
+        let reloader = file.map(|file| {
+            let (gateway, metrics) = (gateway.clone(), metrics.clone());
+            Arc::new(Reloader::new(file, started_with, gateway, metrics, clock))
+        });
         let readiness = Arc::new(Readiness::default());
         let mut server = Server::new_with_opt_and_conf(None, server_conf(config.server.threads));
         server.bootstrap();
@@ -161,10 +167,18 @@ impl App {
         let mut admin = None;
         if let Some(socket) = admin_socket {
             admin = Some(socket.address.clone());
-            let app = Admin::new(gateway.clone(), metrics.clone(), readiness.clone());
+            let app = Admin {
+                gateway: gateway.clone(),
+                metrics: metrics.clone(),
+                readiness: readiness.clone(),
+                reloader: reloader.clone(),
+            };
             let mut service = Bound::new("admin", app, vec![socket]);
             service.inner.threads = Some(1);
             server.add_service(service);
+        }
+        if let Some(reloader) = reloader {
+            server.add_service(background_service("reload", Hangups { reloader }));
         }
         let drain = config.server.drain;
         Ok(Self {
@@ -244,7 +258,7 @@ fn resolve(roads: &Roads) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| StartError::Internal(error.to_string()))?;
-    runtime.block_on(roads.refresh());
+    runtime.block_on(roads.resolve_new());
     Ok(())
 }
 
@@ -378,12 +392,57 @@ struct Watch {
 impl BackgroundService for Watch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         (self.progress)(Progress::Ready);
-        let mut watches = tokio::task::JoinSet::new();
-        for road in self.gateway.snapshot().roads.iter() {
-            watches.spawn(outbound::watch(road.clone()));
+        let mut watched: Vec<(Arc<Road>, AbortOnDrop)> = Vec::new();
+        loop {
+            let swapped = self.gateway.swapped();
+            let snapshot = self.gateway.snapshot();
+            let roads: Vec<_> = snapshot.roads.iter().collect();
+            watched.retain(|(road, _)| roads.iter().any(|known| Arc::ptr_eq(known, road)));
+            for road in roads {
+                if !watched.iter().any(|(known, _)| Arc::ptr_eq(known, road)) {
+                    let task = tokio::spawn(outbound::watch(road.clone()));
+                    watched.push((road.clone(), AbortOnDrop(task.abort_handle())));
+                }
+            }
+            drop(snapshot);
+            tokio::select! {
+                () = swapped => {}
+                _ = shutdown.changed() => return,
+            }
         }
-        let _ = shutdown.changed().await;
-        watches.abort_all();
+    }
+}
+
+/// Ends a task with the one that wanted it.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// SIGHUP reloads the file.
+struct Hangups {
+    reloader: Arc<Reloader>,
+}
+
+#[async_trait]
+impl BackgroundService for Hangups {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+            tracing::error!("SIGHUP cannot be watched");
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = hangups.recv() => {
+                    // Every fault was logged, and stands in the readiness detail.
+                    let _ = self.reloader.reload().await;
+                }
+                _ = shutdown.changed() => return,
+            }
+        }
     }
 }
 

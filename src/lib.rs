@@ -7,6 +7,7 @@
 //! - [`ingress`]: connection → head → route → address → body → signature → hand-off
 //! - [`signature`]: the declarative grammar that verifies and signs; providers as data
 //! - [`delivery`] and [`outbound`]: what the backend gets, and how it is carried there
+//! - [`reload`]: a new file in place of the old one, while requests are in flight
 //! - [`admin`]: metrics and health
 //! - [`cli`]: one file for each command
 //!
@@ -23,6 +24,7 @@ pub mod expr;
 pub mod ingress;
 pub mod metrics;
 pub mod outbound;
+pub mod reload;
 pub mod request_log;
 pub mod secret;
 pub mod signature;

@@ -47,6 +47,14 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Connections that are open on the webhook listeners.
     pub connections: IntGauge,
+    /// Events that are remembered, to know them again.
+    pub dedup_keys: IntGauge,
+    /// Events that were forgotten before their window ended, for want of room.
+    pub dedup_forgotten_early: IntGauge,
+    /// Reloads by result (`applied`, `faulty`).
+    pub config_reloads: IntCounterVec,
+    /// When the running configuration was applied, in seconds since 1970.
+    pub config_applied: IntGauge,
     /// Addresses of a backend by state (`healthy`, `unhealthy`).
     pub backend_addresses: IntGaugeVec,
 }
@@ -104,10 +112,36 @@ impl Metrics {
                 "Bytes of response bodies that were passed on.",
                 &["route"],
             )?,
-            in_flight: IntGauge::new("hookgate_requests_in_flight", "Requests being worked on.")?,
-            connections: IntGauge::new(
+            in_flight: gauge(
+                &registry,
+                "hookgate_requests_in_flight",
+                "Requests being worked on.",
+            )?,
+            connections: gauge(
+                &registry,
                 "hookgate_connections",
                 "Connections that are open on the webhook listeners.",
+            )?,
+            dedup_keys: gauge(
+                &registry,
+                "hookgate_dedup_keys",
+                "Events that are remembered, to know them again.",
+            )?,
+            dedup_forgotten_early: gauge(
+                &registry,
+                "hookgate_dedup_forgotten_early",
+                "Events that were forgotten before their window ended, for want of room.",
+            )?,
+            config_reloads: counter(
+                &registry,
+                "hookgate_config_reloads_total",
+                "Reloads of the configuration by result.",
+                &["result"],
+            )?,
+            config_applied: gauge(
+                &registry,
+                "hookgate_config_applied_timestamp_seconds",
+                "When the running configuration was applied, in seconds since 1970.",
             )?,
             backend_addresses: IntGaugeVec::new(
                 Opts::new(
@@ -120,13 +154,10 @@ impl Metrics {
         };
         metrics
             .registry
-            .register(Box::new(metrics.in_flight.clone()))?;
-        metrics
-            .registry
-            .register(Box::new(metrics.connections.clone()))?;
-        metrics
-            .registry
             .register(Box::new(metrics.backend_addresses.clone()))?;
+        for result in ["applied", "faulty"] {
+            metrics.config_reloads.with_label_values(&[result]);
+        }
         let build = IntGaugeVec::new(
             Opts::new(
                 "hookgate_build_info",
@@ -139,9 +170,24 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Makes every series of a configuration exist from the start, so that a rate can be taken of
+    /// the first event too.
+    pub fn announce<'a>(
+        &self,
+        routes: impl IntoIterator<Item = &'a str>,
+        backends: impl IntoIterator<Item = &'a str>,
+    ) {
+        for route in routes {
+            self.announce_route(route);
+        }
+        for backend in backends {
+            self.announce_backend(backend);
+        }
+    }
+
     /// Makes every series of a route exist from the start, so that a rate can be taken of the
     /// first refusal too.
-    pub fn announce_route(&self, route: &str) {
+    fn announce_route(&self, route: &str) {
         self.requests.with_label_values(&[route, "accepted", ""]);
         self.duration.with_label_values(&[route]);
         self.verify.with_label_values(&[route]);
@@ -150,7 +196,7 @@ impl Metrics {
     }
 
     /// Makes every series of a backend exist from the start.
-    pub fn announce_backend(&self, backend: &str) {
+    fn announce_backend(&self, backend: &str) {
         self.backend.with_label_values(&[backend]);
         self.backend_answers.with_label_values(&[backend, "2xx"]);
     }
@@ -162,6 +208,12 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         text
     }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
 }
 
 fn counter(

@@ -309,6 +309,29 @@ impl Roads {
         Self(backends.into_iter().map(road).collect())
     }
 
+    /// Roads to `backends`; those to backends that did not change are the old ones, with their
+    /// connections and what is known of their health.
+    pub fn renewed(backends: impl IntoIterator<Item = Arc<Backend>>, old: &Self) -> Self {
+        let road = |backend: Arc<Backend>| {
+            let known = old
+                .0
+                .get(&backend.name)
+                .filter(|road| road.backend == backend);
+            let road = known
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Road::new(backend.clone())));
+            (backend.name.clone(), road)
+        };
+        Self(backends.into_iter().map(road).collect())
+    }
+
+    /// Resolves the host names of the backends that have no address yet.
+    pub async fn resolve_new(&self) {
+        for road in self.0.values().filter(|road| road.health().0 == 0) {
+            road.refresh().await;
+        }
+    }
+
     /// The road to a backend.
     pub fn to(&self, backend: &Backend) -> Option<&Arc<Road>> {
         self.0.get(&backend.name)
@@ -317,13 +340,6 @@ impl Roads {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Road>> {
         self.0.values()
-    }
-
-    /// Resolves the host names of every backend.
-    pub async fn refresh(&self) {
-        for road in self.0.values() {
-            road.refresh().await;
-        }
     }
 }
 

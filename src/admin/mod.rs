@@ -1,4 +1,4 @@
-//! The operator's side: `/metrics`, `/healthz`, `/readyz` on a listener of its own.
+//! The operator's side: `/metrics`, `/healthz`, `/readyz`, `/reload` on a listener of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,14 @@ use async_trait::async_trait;
 use http::{Response, StatusCode, header};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
+use serde_json::json;
 
 use crate::ingress::service::Gateway;
 use crate::metrics::Metrics;
+use crate::reload::Reloader;
+
+/// A header that a web page cannot send without asking first.
+pub const ADMIN_HEADER: &str = "hookgate-admin";
 
 /// Whether the gateway still takes new work.
 #[derive(Debug, Default)]
@@ -31,37 +36,82 @@ impl Readiness {
 
 /// Answers the operator's questions.
 pub struct Admin {
-    gateway: Arc<Gateway>,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
+    /// What is looked at.
+    pub gateway: Arc<Gateway>,
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    /// Whether it takes new work.
+    pub readiness: Arc<Readiness>,
+    /// Reads the file again; `None` when there is none.
+    pub reloader: Option<Arc<Reloader>>,
 }
 
 impl Admin {
-    /// Looks at a running gateway.
-    pub fn new(gateway: Arc<Gateway>, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Self {
-        Self {
-            gateway,
-            metrics,
-            readiness,
+    async fn answer(&self, request: &Question<'_>) -> Response<Vec<u8>> {
+        match (request.method, request.path) {
+            ("POST", "/reload") => self.reload(request).await,
+            (_, "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
+            ("GET" | "HEAD", path) => self.look(path),
+            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"),
         }
     }
 
-    fn answer(&self, method: &str, path: &str) -> Response<Vec<u8>> {
-        if !matches!(method, "GET" | "HEAD") {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        }
+    fn look(&self, path: &str) -> Response<Vec<u8>> {
         match path {
             "/metrics" => self.metrics(),
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "known are /metrics, /healthz and /readyz\n",
-            ),
+            _ => {
+                let known = "known are /metrics, /healthz, /readyz and /reload\n";
+                text(StatusCode::NOT_FOUND, known)
+            }
         }
     }
 
+    /// Only for whoever is on this machine, and not for a web page that he looks at: a page
+    /// cannot send the header without asking first.
+    async fn reload(&self, request: &Question<'_>) -> Response<Vec<u8>> {
+        if !request.is_local || !request.has_admin_header {
+            let how = "only from this machine, with the header `Hookgate-Admin: 1`\n";
+            return text(StatusCode::FORBIDDEN, how);
+        }
+        let Some(reloader) = &self.reloader else {
+            return text(
+                StatusCode::CONFLICT,
+                "this gateway was not started from a file\n",
+            );
+        };
+        let (status, document) = match reloader.reload().await {
+            Ok(applied) => {
+                let keys = applied.needs_restart;
+                (
+                    StatusCode::OK,
+                    json!({"applied": true, "needs_restart": keys}),
+                )
+            }
+            Err(error) => {
+                let report = error.to_string();
+                (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    json!({"applied": false, "report": report}),
+                )
+            }
+        };
+        respond(
+            status,
+            "application/json",
+            format!("{document}\n").into_bytes(),
+        )
+    }
+
     fn metrics(&self) -> Response<Vec<u8>> {
+        let (keys, forgotten) = self.gateway.ledger().size();
+        self.metrics
+            .dedup_keys
+            .set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.metrics
+            .dedup_forgotten_early
+            .set(i64::try_from(forgotten).unwrap_or(i64::MAX));
         for road in self.gateway.snapshot().roads.iter() {
             let (all, healthy) = road.health();
             for (state, count) in [("healthy", healthy), ("unhealthy", all - healthy)] {
@@ -88,13 +138,18 @@ impl Admin {
             .into_iter()
             .map(|road| {
                 let (addresses, healthy) = road.health();
-                let detail = serde_json::json!({"addresses": addresses, "healthy": healthy});
+                let detail = json!({"addresses": addresses, "healthy": healthy});
                 (road.backend().name.clone(), detail)
             })
             .collect();
-        let detail = serde_json::json!({
+        let config = self.reloader.as_ref().map(|reloader| {
+            let status = reloader.status();
+            json!({"applied_at": status.applied_at.to_string(), "fault": status.fault})
+        });
+        let detail = json!({
             "ready": ready,
             "draining": !ready,
+            "config": config,
             "backends": backends,
         });
         let status = if ready {
@@ -135,12 +190,27 @@ fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Res
     response
 }
 
+/// What the operator asks.
+struct Question<'a> {
+    method: &'a str,
+    path: &'a str,
+    is_local: bool,
+    has_admin_header: bool,
+}
+
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let peer = session.client_addr().and_then(|addr| addr.as_inet());
         let header = session.req_header();
-        let mut response = self.answer(header.method.as_str(), header.uri.path());
-        if header.method == http::Method::HEAD {
+        let question = Question {
+            method: header.method.as_str(),
+            path: header.uri.path(),
+            is_local: peer.is_none_or(|addr| addr.ip().to_canonical().is_loopback()),
+            has_admin_header: header.headers.contains_key(ADMIN_HEADER),
+        };
+        let mut response = self.answer(&question).await;
+        if question.method == "HEAD" {
             response.body_mut().clear();
         }
         response

@@ -133,7 +133,7 @@ impl Story {
         let secrets = |_| SecretSource::with_environment(|_| None, None);
         let config = config::parse("demo.yaml", &text, surroundings, secrets)
             .map_err(|report| anyhow::anyhow!("{report}"))?;
-        let mut app = App::new(config)?;
+        let mut app = App::new(config, None, Arc::new(SystemClock))?;
         let got = Arc::new(Mutex::new(Vec::new()));
         app.add("toy backend", toy, ToyBackend { got: got.clone() });
         let gateway = app

@@ -6,6 +6,7 @@
 mod check;
 mod demo;
 mod providers;
+mod reload;
 mod schema;
 mod send;
 mod serve;
@@ -30,6 +31,8 @@ enum Command {
     Serve(serve::Serve),
     /// Find every fault of a configuration file and run the tests in it
     Check(check::Check),
+    /// Make the running gateway read its file again, all or nothing
+    Reload(reload::Reload),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
     /// List the providers that are known, or tell everything about one
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Reload(command) => command.run(),
         Command::Schema => schema::run(),
         Command::Providers(command) => command.run(),
         Command::Send(command) => command.run(),

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tracing_subscriber::EnvFilter;
@@ -11,7 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{Outcome, style};
 use crate::app::{App, Progress};
-use crate::config;
+use crate::clock::SystemClock;
+use crate::config::ConfigFile;
 use crate::config::raw::server::LogFormat;
 
 /// What is logged when RUST_LOG does not say otherwise. Pingora reports every broken connection as
@@ -28,7 +30,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Outcome {
-        let config = match config::load(&self.config) {
+        let file = ConfigFile::new(&self.config);
+        let config = match file.load() {
             Ok(config) => config,
             Err(failure) => {
                 style::load_error(&failure);
@@ -36,7 +39,7 @@ impl Serve {
             }
         };
         start_logging(config.log.format);
-        App::new(config)?.run(|progress| match progress {
+        App::new(config, Some(file), Arc::new(SystemClock))?.run(|progress| match progress {
             Progress::Listening(address) => style::note(format!("listening on {address}")),
             Progress::Admin(address) => style::note(format!("admin on {address}")),
             Progress::Ready => style::note("ready"),

@@ -50,6 +50,18 @@ pub struct Config {
     pub tests: Vec<RouteTest>,
 }
 
+impl Config {
+    /// The names of all routes.
+    pub fn route_names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.name.as_str())
+    }
+
+    /// The names of all backends.
+    pub fn backend_names(&self) -> impl Iterator<Item = &str> {
+        self.backends.iter().map(|backend| backend.name.as_str())
+    }
+}
+
 /// Listeners and their limits.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -184,7 +196,9 @@ pub fn parse(
     let Some(root) = parsed.root else {
         return Err(report);
     };
-    let directory = secrets_dir(&root).map(|directory| surroundings.base.join(directory));
+    // Known before the expressions of the file are evaluated.
+    let directory =
+        text_at(&root, &["secrets_dir"]).map(|directory| surroundings.base.join(directory));
     let expander = match Expander::new(Arc::new(secrets(directory))) {
         Ok(expander) => expander,
         Err(reason) => {
@@ -205,16 +219,49 @@ pub fn parse(
     }
 }
 
-/// The file's `secrets_dir`, which must be known before its expressions are evaluated.
-fn secrets_dir(root: &Node) -> Option<&str> {
-    let Kind::Mapping(entries) = &root.kind else {
-        return None;
-    };
-    let (_, value) = entries.iter().find(|(key, _)| key.name == "secrets_dir")?;
-    match &value.kind {
+/// The text under a path of keys, in a file that may be faulty elsewhere.
+fn text_at<'n>(root: &'n Node, keys: &[&str]) -> Option<&'n str> {
+    let node = keys.iter().try_fold(root, |node, key| {
+        let Kind::Mapping(entries) = &node.kind else {
+            return None;
+        };
+        let (_, value) = entries.iter().find(|(known, _)| known.name == *key)?;
+        Some(value)
+    })?;
+    match &node.kind {
         Kind::Scalar { text, .. } => Some(text),
         Kind::Sequence(_) | Kind::Mapping(_) => None,
     }
+}
+
+/// Where the admin listener of a file is, even while the file is faulty; `None` when it is off or
+/// has no fixed port.
+///
+/// # Errors
+/// [`LoadError::Read`] when there is no file.
+pub fn admin_address(path: &Path) -> Result<Option<ListenAddress>, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|reason| LoadError::Read {
+        path: path.to_owned(),
+        reason,
+    })?;
+    let root = yaml::parse(&text).root;
+    let written = root
+        .as_ref()
+        .and_then(|root| text_at(root, &["admin", "listen"]));
+    let source = Arc::new(SecretSource::new(None));
+    let expanded = written.map(|text| match Expander::new(source) {
+        Ok(expander) => expander.expand(text).unwrap_or_else(|_| text.to_owned()),
+        Err(_) => text.to_owned(),
+    });
+    Ok(match expanded.as_deref() {
+        None => Some(ListenAddress::Tcp(compile::ADMIN_LISTEN.to_owned())),
+        Some("off") => None,
+        Some(text) if text.ends_with(":0") => None,
+        Some(text) => Some(match text.strip_prefix("unix:") {
+            Some(socket) => ListenAddress::Unix(path.with_file_name(socket)),
+            None => ListenAddress::Tcp(text.to_owned()),
+        }),
+    })
 }
 
 /// The JSON Schema (draft 2020-12) of the file, for editors.

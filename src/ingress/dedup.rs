@@ -77,6 +77,9 @@ pub enum Claim {
 pub trait Ledger: Send + Sync {
     /// Claims a key, remembered for `window` from `now` (monotonic) on.
     async fn claim(&self, key: DedupKey, now: Duration, window: Duration) -> Claim;
+
+    /// How many keys are remembered, and how many were forgotten before their window ended.
+    fn size(&self) -> (usize, u64);
 }
 
 /// Settles or releases a claim; only a [`Ticket`] calls it.

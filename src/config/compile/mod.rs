@@ -32,6 +32,7 @@ use crate::ingress::source_addr::TrustedProxies;
 use crate::signature::Presets;
 
 pub use provider::{CompiledProvider, CompiledVector, compile_provider};
+pub use server::ADMIN_LISTEN;
 
 /// Two names are taken for a slip of the pen when they are at least this alike (Jaro-Winkler).
 const ALIKE: f64 = 0.75;

@@ -13,7 +13,8 @@ use crate::ingress::source_addr::TrustedProxies;
 use crate::request_log::HeaderChoice;
 
 const LISTEN: &str = "127.0.0.1:8080";
-const ADMIN_LISTEN: &str = "127.0.0.1:9464";
+/// Where the admin listener is when the file does not say.
+pub const ADMIN_LISTEN: &str = "127.0.0.1:9464";
 const HEAD: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(30);
 const PIECE: Duration = Duration::from_secs(10);

@@ -61,12 +61,6 @@ impl MemoryLedger {
         })
     }
 
-    /// How many keys are remembered, and how many were forgotten before their window ended.
-    pub fn size(&self) -> (usize, u64) {
-        let table = self.lock();
-        (table.entries.len(), table.forgotten_early)
-    }
-
     /// A panic elsewhere leaves the table as it was between two steps: it is still good.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,6 +88,11 @@ impl Ledger for MemoryLedger {
                 }
             }
         }
+    }
+
+    fn size(&self) -> (usize, u64) {
+        let table = self.lock();
+        (table.entries.len(), table.forgotten_early)
     }
 }
 

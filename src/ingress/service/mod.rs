@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::dedup::Ledger;
 use super::gate::Gate;
@@ -58,6 +59,7 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     ledger: Arc<dyn Ledger>,
+    swapped: Notify,
 }
 
 impl Gateway {
@@ -73,7 +75,24 @@ impl Gateway {
             metrics,
             clock,
             ledger,
+            swapped: Notify::new(),
         }
+    }
+
+    /// Judges new requests by another snapshot; those in flight finish on theirs.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.swapped.notify_waiters();
+    }
+
+    /// Comes when the snapshot was swapped.
+    pub async fn swapped(&self) {
+        self.swapped.notified().await;
+    }
+
+    /// What is remembered of events.
+    pub fn ledger(&self) -> &dyn Ledger {
+        self.ledger.as_ref()
     }
 
     /// What requests are judged by at this moment.

@@ -1,0 +1,171 @@
+//! Reload: the new file compiled completely and swapped at once, or nothing changed.
+//!
+//! Requests in flight finish on the snapshot they began with. Buckets of rate limits live on where
+//! their rule did not change, remembered events always, pooled connections where their backend did
+//! not change.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigFile, LoadError, ServerSettings};
+use crate::ingress::service::{Gateway, Snapshot};
+use crate::metrics::Metrics;
+use crate::outbound::Roads;
+
+/// What a reload brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Keys whose new value needs a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// How the last reload went, for readiness and metrics.
+#[derive(Debug, Clone)]
+pub struct ReloadStatus {
+    /// When the running configuration was applied.
+    pub applied_at: Timestamp,
+    /// Why the newest file was not applied; `None` when it was.
+    pub fault: Option<String>,
+}
+
+/// Reads the file again and swaps what requests are judged by.
+pub struct Reloader {
+    file: ConfigFile,
+    started_with: Started,
+    gateway: Arc<Gateway>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    status: Mutex<ReloadStatus>,
+    /// One reload at a time.
+    turn: AsyncMutex<()>,
+}
+
+/// The settings that a running process cannot change.
+pub struct Started {
+    server: ServerSettings,
+    admin: crate::config::AdminSettings,
+    log: crate::config::raw::server::LogFormat,
+}
+
+impl Started {
+    /// Notes them.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            server: config.server.clone(),
+            admin: config.admin.clone(),
+            log: config.log.format,
+        }
+    }
+
+    fn needs_restart(&self, config: &Config) -> Vec<&'static str> {
+        let changed = [
+            (self.server.listen != config.server.listen, "server.listen"),
+            (
+                self.server.threads != config.server.threads,
+                "server.threads",
+            ),
+            (self.server.drain != config.server.drain, "server.drain"),
+            (self.admin.listen != config.admin.listen, "admin.listen"),
+            (self.log != config.log.format, "log.format"),
+        ];
+        let keys = changed.into_iter().filter(|(changed, _)| *changed);
+        keys.map(|(_, key)| key).collect()
+    }
+}
+
+impl Reloader {
+    /// Watches over the file that a gateway was started with.
+    pub fn new(
+        file: ConfigFile,
+        started_with: Started,
+        gateway: Arc<Gateway>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let applied_at = clock.now();
+        metrics.config_applied.set(applied_at.as_second());
+        let status = Mutex::new(ReloadStatus {
+            applied_at,
+            fault: None,
+        });
+        Self {
+            file,
+            started_with,
+            gateway,
+            metrics,
+            clock,
+            status,
+            turn: AsyncMutex::default(),
+        }
+    }
+
+    /// How the last reload went.
+    pub fn status(&self) -> ReloadStatus {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Compiles the file and swaps it in.
+    ///
+    /// # Errors
+    /// [`LoadError`] with every fault; then nothing has changed.
+    pub async fn reload(&self) -> Result<Applied, LoadError> {
+        let _turn = self.turn.lock().await;
+        match self.file.load() {
+            Ok(config) => Ok(self.apply(config).await),
+            Err(error) => {
+                self.metrics
+                    .config_reloads
+                    .with_label_values(&["faulty"])
+                    .inc();
+                let fault = error.to_string();
+                tracing::error!(
+                    fault,
+                    "the new configuration is faulty, nothing has changed"
+                );
+                self.set_status(|status| status.fault = Some(fault));
+                Err(error)
+            }
+        }
+    }
+
+    async fn apply(&self, config: Config) -> Applied {
+        let needs_restart = self.started_with.needs_restart(&config);
+        self.metrics
+            .announce(config.route_names(), config.backend_names());
+        let roads = Roads::renewed(config.backends, &self.gateway.snapshot().roads);
+        roads.resolve_new().await;
+        self.gateway.swap(Snapshot {
+            gate: config.gate,
+            roads,
+            headers: config.log.headers,
+            limits: config.server.limits,
+        });
+        let now = self.clock.now();
+        self.metrics
+            .config_reloads
+            .with_label_values(&["applied"])
+            .inc();
+        self.metrics.config_applied.set(now.as_second());
+        self.set_status(|status| {
+            *status = ReloadStatus {
+                applied_at: now,
+                fault: None,
+            }
+        });
+        tracing::info!(
+            needs_restart = needs_restart.join(", "),
+            "the new configuration is applied"
+        );
+        Applied { needs_restart }
+    }
+
+    fn set_status(&self, change: impl FnOnce(&mut ReloadStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
