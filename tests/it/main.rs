@@ -2,4 +2,5 @@
 
 mod bytes;
 mod heads;
+mod refusals;
 mod support;
