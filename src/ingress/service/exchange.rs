@@ -326,6 +326,7 @@ impl<'a> Exchange<'a> {
                 .map(|()| Relayed::Failed(failure));
         };
         let status = header.status.as_u16();
+        answer.release_if_whole().await;
         session
             .write_response_header(Box::new(header))
             .await
@@ -353,7 +354,6 @@ impl<'a> Exchange<'a> {
             .write_response_body(Bytes::new(), true)
             .await
             .map_err(|_| Cut)?;
-        answer.finish().await;
         Ok(Relayed::Whole(status))
     }
 
