@@ -7,5 +7,7 @@ mod client_address;
 mod heads;
 mod limits;
 mod refusals;
+mod rewrites;
+mod several_urls;
 mod support;
 mod verification;
