@@ -1,6 +1,7 @@
 //! Everything that needs a running gateway, in one binary: one file a story.
 
 mod answers;
+mod backend_tls;
 mod backends;
 mod bytes;
 mod client_address;
