@@ -126,7 +126,7 @@ impl Road {
                     let is_head = method == "HEAD";
                     return Ok(Answer {
                         road: self,
-                        session,
+                        session: Some(session),
                         key: peer.reuse_hash(),
                         is_head,
                     });
@@ -218,15 +218,16 @@ async fn read_head(session: &mut HttpSession, method: &str) -> Result<(), Failur
 /// A backend's answer: its head is here, its body is still coming.
 pub struct Answer<'r> {
     road: &'r Road,
-    session: HttpSession,
+    /// `None` once the answer is whole and its connection is back in the pool.
+    session: Option<HttpSession>,
     key: u64,
     is_head: bool,
 }
 
 impl Answer<'_> {
-    /// The head.
+    /// The head; gone once the answer is whole.
     pub fn head(&self) -> Option<&ResponseHeader> {
-        self.session.resp_header()
+        self.session.as_ref()?.resp_header()
     }
 
     /// The next piece of the body; `None` after the last.
@@ -234,25 +235,33 @@ impl Answer<'_> {
     /// # Errors
     /// [`Failure`] when the body breaks off or pauses for too long.
     pub async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
-        if self.is_head {
+        self.release_if_whole().await;
+        let Some(session) = &mut self.session else {
             return Ok(None);
-        }
+        };
         let deadline = Instant::now() + self.road.backend.response_timeout;
-        match timeout_at(deadline, self.session.read_body_bytes()).await {
-            Err(_) => Err(Failure::ResponseTimeout),
-            Ok(Err(_)) => Err(Failure::BrokenOff),
-            Ok(Ok(piece)) => Ok(piece),
-        }
+        let piece = match timeout_at(deadline, session.read_body_bytes()).await {
+            Err(_) => return Err(Failure::ResponseTimeout),
+            Ok(Err(_)) => return Err(Failure::BrokenOff),
+            Ok(Ok(piece)) => piece,
+        };
+        self.release_if_whole().await;
+        Ok(piece)
     }
 
-    /// Gives the connection back to the pool, if the answer was read to its end and the backend
-    /// keeps it open.
-    pub async fn finish(mut self) {
+    /// Gives the connection back to the pool as soon as nothing of the answer is left on it, if
+    /// the backend keeps it open. This comes before the last piece is passed on: whoever sees the
+    /// whole answer may send the next request at once.
+    pub async fn release_if_whole(&mut self) {
+        let is_whole = |session: &mut HttpSession| self.is_head || session.is_body_done();
+        let Some(mut session) = self.session.take_if(is_whole) else {
+            return;
+        };
         if self.is_head {
             return;
         }
-        self.session.respect_keepalive();
-        if let Some(stream) = self.session.reuse().await {
+        session.respect_keepalive();
+        if let Some(stream) = session.reuse().await {
             let idle = Some(self.road.backend.idle_timeout);
             self.road.connector.release_stream(stream, self.key, idle);
         }
@@ -293,7 +302,6 @@ impl Answer<'_> {
             let room = bytes_max.saturating_sub(received.body.len());
             received.body.extend(piece.iter().take(room));
         }
-        self.finish().await;
         Ok(received)
     }
 }

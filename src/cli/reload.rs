@@ -50,7 +50,12 @@ impl Reload {
                 "{}: the new configuration is in use",
                 Paint::Green.on("applied")
             ));
-            for key in answer["needs_restart"].as_array().into_iter().flatten() {
+            for key in answer
+                .get("needs_restart")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 let key = key.as_str().unwrap_or_default();
                 let warning = Paint::Yellow.on("warning");
                 style::note(format!(
@@ -59,7 +64,7 @@ impl Reload {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        match answer["report"].as_str() {
+        match answer.get("report").and_then(Value::as_str) {
             Some(report) => style::note(report),
             None => style::note(String::from_utf8_lossy(&received.body).trim_end()),
         }

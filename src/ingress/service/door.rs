@@ -50,6 +50,9 @@ impl Door {
             first: limits.head,
             whole: limits.head,
         };
+        // As Pingora rounds it: were the limit of the whole head nearer, an idle connection would
+        // get a 408 and be counted as a request.
+        let idle = Duration::from_secs(whole_seconds(limits.idle));
         while let Some((stream, read_ahead)) = next.take() {
             let mut session = ServerSession::new_http1(stream);
             // Otherwise a request that came along with the one before is lost with a reset, which
@@ -68,7 +71,7 @@ impl Door {
             };
             wait = HeadWait {
                 first: limits.idle,
-                whole: limits.idle.saturating_add(limits.head),
+                whole: idle.saturating_add(limits.head),
             };
         }
     }

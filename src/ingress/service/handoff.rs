@@ -114,6 +114,7 @@ impl<'a> Exchange<'a> {
             .metrics
             .response_bytes
             .with_label_values(&[&route.name]);
+        answer.release_if_whole().await;
         let mut sent = session
             .write_response_header(Box::new(header))
             .await
@@ -145,7 +146,6 @@ impl<'a> Exchange<'a> {
         if !sent {
             return Relayed::SenderLeft(status);
         }
-        answer.finish().await;
         Relayed::Whole(status)
     }
 

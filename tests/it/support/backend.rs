@@ -462,6 +462,8 @@ impl Refusing {
 
     /// Starts a backend on this address: the one that was down is up again.
     pub fn start(self) -> FakeBackend {
+        // Only now, so that nobody else could take the port: a later `start_on` needs it.
+        self.socket.set_reuseaddr(true).expect("a socket option");
         let listener = self.socket.listen(1024).expect("a bound socket listens");
         FakeBackend::serve(listener)
     }
