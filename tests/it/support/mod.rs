@@ -22,6 +22,7 @@ pub mod backend;
 pub mod client;
 pub mod gateway;
 pub mod h2c;
+pub mod sdk;
 
 use std::io;
 use std::time::Duration;
