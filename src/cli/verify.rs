@@ -1,5 +1,6 @@
 //! `hookgate verify`
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -175,7 +176,7 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
             decided.verdict = Verdict::Handshake.label();
             decided.response = Some(json!({
                 "status": answer.status,
-                "headers": {"Content-Type": answer.content_type},
+                "headers": BTreeMap::from(answer.headers()),
                 "body": String::from_utf8_lossy(&answer.body),
             }));
         }
