@@ -14,7 +14,7 @@ use bytes::Bytes;
 use clap::Args;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Outcome, style};
 use crate::clock::{Clock, FixedClock, SystemClock};
@@ -49,22 +49,13 @@ struct Recorded {
     id: Value,
     method: String,
     url: String,
+    /// An object, whose values may be lists, or a list of pairs.
     #[serde(default)]
-    headers: RecordedHeaders,
+    headers: Value,
     #[serde(default)]
     body_base64: String,
     remote_addr: Option<String>,
     now: Option<Value>,
-}
-
-/// Headers as an object (values may be lists) or as a list of pairs.
-#[derive(Deserialize, Default)]
-#[serde(untagged)]
-enum RecordedHeaders {
-    #[default]
-    None,
-    Pairs(Vec<(String, String)>),
-    Object(Map<String, Value>),
 }
 
 /// What was decided.
@@ -194,16 +185,21 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
 fn head(recorded: &Recorded) -> anyhow::Result<Head> {
     let mut headers = Headers::default();
     match &recorded.headers {
-        RecordedHeaders::None => {}
-        RecordedHeaders::Pairs(pairs) => {
-            for (name, value) in pairs {
-                headers.push(name.clone(), value.clone());
+        Value::Null => {}
+        Value::Array(pairs) => {
+            for pair in pairs {
+                let (name, value) = name_and_value(pair)
+                    .with_context(|| format!("{pair} is not a header: write [name, value]"))?;
+                push_values(&mut headers, name, value)?;
             }
         }
-        RecordedHeaders::Object(object) => {
+        Value::Object(object) => {
             for (name, value) in object {
                 push_values(&mut headers, name, value)?;
             }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            anyhow::bail!("`headers` is neither an object nor a list of pairs")
         }
     }
     let (host, target) = split(&recorded.url)?;
@@ -216,6 +212,13 @@ fn head(recorded: &Recorded) -> anyhow::Result<Head> {
         host: host_header.or(host),
         headers,
     })
+}
+
+fn name_and_value(pair: &Value) -> Option<(&str, &Value)> {
+    match pair.as_array()?.as_slice() {
+        [Value::String(name), value] => Some((name, value)),
+        _ => None,
+    }
 }
 
 fn push_values(headers: &mut Headers, name: &str, value: &Value) -> anyhow::Result<()> {
