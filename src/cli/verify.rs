@@ -68,8 +68,6 @@ struct Line {
     event_id: Option<String>,
     event_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Value>,
 }
 
@@ -144,7 +142,6 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
         reason: None,
         event_id: None,
         event_type: None,
-        detail: None,
         response: None,
     };
     let admitted = match gate.admit(&head, peer, Some(body.len() as u64)) {
@@ -152,7 +149,6 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
         Err(refused) => {
             decided.route = refused.route.map(|route| route.name.clone());
             decided.reason = Some(refused.refusal.label());
-            decided.detail = Some(refused.refusal.to_string());
             return Ok(decided);
         }
     };
@@ -161,7 +157,6 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
     match route.judge(&head, &body, now) {
         Err(refusal) => {
             decided.reason = Some(refusal.label());
-            decided.detail = Some(refusal.to_string());
         }
         Ok(Judgement::Handshake(answer)) => {
             decided.verdict = Verdict::Handshake.label();
@@ -174,7 +169,6 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
         Ok(Judgement::Event(permit)) => {
             decided.verdict = Verdict::Accepted.label();
             decided.reason = permit.observed().map(|reason| reason.label());
-            decided.detail = permit.observed().map(ToString::to_string);
             decided.event_id = route.event_id(&head, &body);
             decided.event_type = route.event_type(&head, &body);
         }
