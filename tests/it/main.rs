@@ -4,3 +4,4 @@ mod handshakes;
 mod presets;
 mod sdks;
 mod support;
+mod verify_command;
