@@ -1,7 +1,9 @@
 //! Everything that needs a running gateway, in one binary: one file a story.
 
+mod commands;
 mod handshakes;
 mod presets;
 mod sdks;
+mod send_command;
 mod support;
 mod verify_command;
