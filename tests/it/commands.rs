@@ -6,8 +6,6 @@
     reason = "a broken assumption of a test must fail the test"
 )]
 
-use std::path::Path;
-
 use hookgate::config::presets;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -96,27 +94,6 @@ async fn an_unknown_provider_brings_the_near_names() {
         assert_eq!((finished.code, &finished.stdout[..]), (Some(1), ""));
         let expected = "error: there is no provider `strpe`; did you mean `stripe`?\n";
         assert_eq!(finished.stderr, expected, "{args:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_schema_in_conf_is_the_one_of_the_binary() {
-    let finished = hookgate(&["schema"]).await;
-    assert_eq!((finished.code, &finished.stderr[..]), (Some(0), ""));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/schema.json");
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        written == finished.stdout,
-        "conf/schema.json is not what `hookgate schema` prints: run `make schema`"
-    );
-    let schema = json_of(&finished);
-    assert_eq!(
-        schema["$schema"],
-        "https://json-schema.org/draft/2020-12/schema"
-    );
-    assert_eq!(schema["additionalProperties"], false);
-    for key in ["server", "admin", "backends", "routes", "tests"] {
-        assert!(schema["properties"][key].is_object(), "{key}");
     }
 }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod handshakes;
 mod presets;
+mod schema;
 mod sdks;
 mod send_command;
 mod support;
