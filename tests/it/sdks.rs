@@ -85,10 +85,6 @@ const fn party(
     }
 }
 
-fn parties(sdk: Sdk) -> Vec<&'static Party> {
-    PARTIES.iter().filter(|party| party.sdk == sdk).collect()
-}
-
 #[tokio::test]
 async fn what_the_python_sdks_sign_verifies_behind_the_gateway_and_forgeries_stay_out() {
     travel(Sdk::Python).await;
@@ -127,7 +123,7 @@ struct Trip {
 }
 
 async fn travel(sdk: Sdk) {
-    let parties = parties(sdk);
+    let parties: Vec<_> = PARTIES.iter().filter(|party| party.sdk == sdk).collect();
     let trips = trips(&parties);
     let questions: Vec<_> = trips.iter().map(Trip::question).collect();
     let secrets: Vec<_> = parties
@@ -262,9 +258,12 @@ struct Judge {
 
 async fn return_travel(sdk: Sdk) {
     // Hookgate signs with the first scheme, and that of Shopify's newer events is the second.
-    let mut parties = parties(sdk);
-    parties.retain(|party| party.provider == party.preset);
-    let judges: Vec<_> = parties.into_iter().flat_map(judges).collect();
+    let judges: Vec<_> = PARTIES
+        .iter()
+        // Hookgate signs with the first scheme, and that of Shopify's newer events is the second.
+        .filter(|party| party.sdk == sdk && party.provider == party.preset)
+        .flat_map(judges)
+        .collect();
     let questions: Vec<_> = judges.iter().map(Judge::question).collect();
     let answers = sdk.ask("verify-many", &questions).await;
     let mut refused = 0;
