@@ -392,7 +392,6 @@ impl Story {
     fn bare(&self, method: &str, target: &str, host: &str) -> Head {
         let mut headers = Headers::default();
         headers.push("Host", host.to_owned());
-        headers.push("Content-Length", "0");
         Head {
             method: method.into(),
             target: Bytes::from(target.to_owned()),
@@ -402,11 +401,9 @@ impl Story {
     }
 
     fn send(&self, provider: &str, head: &Head, body: &[u8]) -> anyhow::Result<Received> {
-        let mut head = head.clone();
-        head.headers.set("Content-Length", body.len().to_string());
         let body = Bytes::copy_from_slice(body);
         self.runtime
-            .block_on(send::send(&self.url(provider), &head, &body))
+            .block_on(send::send(&self.url(provider), head, &body))
     }
 
     fn exposition(&self) -> anyhow::Result<String> {

@@ -135,11 +135,11 @@ pub(super) fn sign(
     let key = Key::new(scheme.parts().algorithm, &scheme.parts().key, secret)?;
     let id = format!("msg_{}", uuid::Uuid::now_v7().simple());
     scheme.sign(&key, &mut head, body, &Stamp { at, id: &id }, Some(url))?;
-    head.headers.set("Content-Length", body.len().to_string());
     Ok(head)
 }
 
-/// Sends a request just as it is and reads the answer, cut off where nobody would read on.
+/// Sends a request, framed by the length of this body, and reads the answer, cut off where nobody
+/// would read on.
 pub(super) async fn send(url: &str, head: &Head, body: &Bytes) -> anyhow::Result<Received> {
     exchange(url, head, body, ANSWER_BYTES_MAX).await
 }
@@ -162,7 +162,10 @@ async fn exchange(
     let mut wire = format!("{} ", head.method).into_bytes();
     wire.extend_from_slice(&head.target);
     wire.extend_from_slice(b" HTTP/1.1\r\n");
-    for Header { name, value } in head.headers.iter() {
+    // The length is that of what is sent, not of what was signed: a forger changes the body.
+    let mut headers = head.headers.clone();
+    headers.set("Content-Length", body.len().to_string());
+    for Header { name, value } in headers.iter() {
         wire.extend_from_slice(name);
         wire.extend_from_slice(b": ");
         wire.extend_from_slice(value);

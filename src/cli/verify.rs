@@ -1,5 +1,6 @@
 //! `hookgate verify`
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use clap::Args;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Outcome, style};
 use crate::clock::{Clock, ManualClock, SystemClock};
@@ -48,22 +49,13 @@ struct Recorded {
     id: Value,
     method: String,
     url: String,
+    /// An object, whose values may be lists, or a list of pairs.
     #[serde(default)]
-    headers: RecordedHeaders,
+    headers: Value,
     #[serde(default)]
     body_base64: String,
     remote_addr: Option<String>,
     now: Option<Value>,
-}
-
-/// Headers as an object (values may be lists) or as a list of pairs.
-#[derive(Deserialize, Default)]
-#[serde(untagged)]
-enum RecordedHeaders {
-    #[default]
-    None,
-    Pairs(Vec<(String, String)>),
-    Object(Map<String, Value>),
 }
 
 /// What was decided.
@@ -75,8 +67,6 @@ struct Line {
     reason: Option<&'static str>,
     event_id: Option<String>,
     event_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Value>,
 }
@@ -152,7 +142,6 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
         reason: None,
         event_id: None,
         event_type: None,
-        detail: None,
         response: None,
     };
     let admitted = match gate.admit(&head, peer, Some(body.len() as u64)) {
@@ -160,7 +149,6 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
         Err(refused) => {
             decided.route = refused.route.map(|route| route.name.clone());
             decided.reason = Some(refused.refusal.label());
-            decided.detail = Some(refused.refusal.to_string());
             return Ok(decided);
         }
     };
@@ -169,20 +157,18 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
     match route.judge(&head, &body, now) {
         Err(refusal) => {
             decided.reason = Some(refusal.label());
-            decided.detail = Some(refusal.to_string());
         }
         Ok(Judgement::Handshake(answer)) => {
             decided.verdict = Verdict::Handshake.label();
             decided.response = Some(json!({
                 "status": answer.status,
-                "headers": {"Content-Type": answer.content_type},
+                "headers": BTreeMap::from(answer.headers()),
                 "body": String::from_utf8_lossy(&answer.body),
             }));
         }
         Ok(Judgement::Event(permit)) => {
             decided.verdict = Verdict::Accepted.label();
             decided.reason = permit.observed().map(|reason| reason.label());
-            decided.detail = permit.observed().map(ToString::to_string);
             decided.event_id = route.event_id(&head, &body);
             decided.event_type = route.event_type(&head, &body);
         }
@@ -193,16 +179,21 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
 fn head(recorded: &Recorded) -> anyhow::Result<Head> {
     let mut headers = Headers::default();
     match &recorded.headers {
-        RecordedHeaders::None => {}
-        RecordedHeaders::Pairs(pairs) => {
-            for (name, value) in pairs {
-                headers.push(name.clone(), value.clone());
+        Value::Null => {}
+        Value::Array(pairs) => {
+            for pair in pairs {
+                let (name, value) = name_and_value(pair)
+                    .with_context(|| format!("{pair} is not a header: write [name, value]"))?;
+                push_values(&mut headers, name, value)?;
             }
         }
-        RecordedHeaders::Object(object) => {
+        Value::Object(object) => {
             for (name, value) in object {
                 push_values(&mut headers, name, value)?;
             }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            anyhow::bail!("`headers` is neither an object nor a list of pairs")
         }
     }
     let (host, target) = split(&recorded.url)?;
@@ -215,6 +206,13 @@ fn head(recorded: &Recorded) -> anyhow::Result<Head> {
         host: host_header.or(host),
         headers,
     })
+}
+
+fn name_and_value(pair: &Value) -> Option<(&str, &Value)> {
+    match pair.as_array()?.as_slice() {
+        [Value::String(name), value] => Some((name, value)),
+        _ => None,
+    }
 }
 
 fn push_values(headers: &mut Headers, name: &str, value: &Value) -> anyhow::Result<()> {

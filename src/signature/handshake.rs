@@ -47,6 +47,16 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// The headers that go with the body; no browser may take it for anything but its type.
+    pub fn headers(&self) -> [(&'static str, String); 2] {
+        [
+            ("Content-Type", self.content_type.clone()),
+            ("X-Content-Type-Options", "nosniff".to_owned()),
+        ]
+    }
+}
+
 /// Why a handshake is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeRefusal {

@@ -18,7 +18,7 @@ use super::decode::{Entries, Field, OneOrMany};
 
 /// The configuration of a Hookgate gateway.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(title = "Hookgate", deny_unknown_fields)]
 pub struct File {
     /// Where webhooks are taken, and the limits of their connections.
     pub server: Option<Field<server::Server>>,

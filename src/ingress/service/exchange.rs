@@ -285,17 +285,8 @@ impl<'a> Exchange<'a> {
         session: &mut ServerSession,
         answer: &HandshakeAnswer,
     ) -> Written {
-        let headers = [
-            ("Content-Type", answer.content_type.clone()),
-            ("X-Content-Type-Options", "nosniff".to_owned()),
-        ];
-        write(
-            session,
-            answer.status,
-            &headers,
-            Bytes::from(answer.body.clone()),
-        )
-        .await
+        let body = Bytes::from(answer.body.clone());
+        write(session, answer.status, &answer.headers(), body).await
     }
 
     fn record(&self, head: Option<&Head>, outcome: Outcome<'_>) {

@@ -4,7 +4,8 @@
 // the SDK's own. What the SDKs leave to their caller (which header holds what,
 // HTTP itself) is all that is written out.
 //
-//     node sdk.mjs backend         HTTP server that verifies POST /{provider}
+//     node sdk.mjs backend         HTTP server that verifies POST /{provider}; its verdicts say
+//                                  how many requests it has `seen`
 //     node sdk.mjs sign PROVIDER   one JSON document in, one out
 //     node sdk.mjs sign-many       JSON lines in, JSON lines out, in order
 //     node sdk.mjs verify-many     JSON lines in, JSON lines out, in order
@@ -202,7 +203,10 @@ async function receive(request, response) {
   response.end(body);
 }
 
+let requestsSeen = 0;
+
 async function judge(request, response, body) {
+  const seen = ++requestsSeen;
   const provider = request.url.split("?")[0].split("/")[1];
   const refuse = (status, error) => [status, { verified: false, error }];
   if (request.method !== "POST") return refuse(405, "only POST");
@@ -218,7 +222,7 @@ async function judge(request, response, body) {
     rawRequest: request,
     rawResponse: response,
   });
-  return [verdict.verified ? 200 : 400, verdict];
+  return [verdict.verified ? 200 : 400, { ...verdict, seen }];
 }
 
 function backend() {

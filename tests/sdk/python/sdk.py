@@ -4,7 +4,8 @@ Nothing here knows how a provider signs: every check and every signature is the
 SDK's own. What the SDKs leave to their caller (which header holds what, HTTP
 itself) is all that is written out.
 
-    python sdk.py backend         HTTP server that verifies POST /{provider}
+    python sdk.py backend         HTTP server that verifies POST /{provider}; its verdicts say
+                                  how many requests it has `seen`
     python sdk.py sign PROVIDER   one JSON document in, one out
     python sdk.py sign-many       JSON lines in, JSON lines out, in order
     python sdk.py verify-many     JSON lines in, JSON lines out, in order
@@ -15,6 +16,7 @@ itself) is all that is written out.
 import argparse
 import base64
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -194,8 +196,10 @@ def clock_at(now):
 class Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    seen = itertools.count(1)
 
     def do_POST(self):
+        seen = next(self.seen)
         try:
             body = self.read_body()
         except ValueError as error:
@@ -211,6 +215,7 @@ class Receiver(BaseHTTPRequestHandler):
             self.answer(500, {"verified": False, "error": error})
         else:
             verdict = verify(provider, secret, self.headers.items(), body)
+            verdict["seen"] = seen
             self.answer(200 if verdict["verified"] else 400, verdict)
 
     def read_body(self):
