@@ -1,3 +1,4 @@
 //! Everything that needs a running gateway, in one binary: one file a story.
 
+mod conf;
 mod support;
