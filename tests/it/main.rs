@@ -2,3 +2,4 @@
 
 mod conf;
 mod support;
+mod tidy;

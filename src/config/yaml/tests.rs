@@ -1,3 +1,5 @@
+//! What the reader makes of texts, good and bad.
+
 use super::*;
 
 /// Writes a tree so that kinds, texts and quotes can be compared.
