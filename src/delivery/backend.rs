@@ -118,13 +118,8 @@ impl Origin {
             return Err(not_a_url());
         }
         let port = match port_text(authority.as_str()) {
-            None => {
-                if tls {
-                    443
-                } else {
-                    80
-                }
-            }
+            None if tls => 443,
+            None => 80,
             // A port that is none must not become the scheme's own.
             Some(text) => match text.parse() {
                 Ok(port) if port > 0 => port,

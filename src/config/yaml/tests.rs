@@ -259,6 +259,7 @@ fn literal_texts_under_secret_keys_are_hidden() {
     check_hidden("token: 'x-${{ secret.z }}'", &[]);
     check_hidden("token: '${{ secret.z'", &["'${{ secret.z'"]);
     check_hidden("client_secret: x\ntokens: y", &["x"]);
+    check_hidden("X-Api-Token: x\nAuthorization: y\nHost: z", &["x", "y"]);
     check_hidden("x: &a abc\nsecret: *a", &["abc"]);
 }
 
