@@ -73,6 +73,9 @@ impl Expander {
                 "the expression makes more than {TEXT_BYTES_MAX} bytes"
             )),
             Ok(text) => Ok(text),
+            Err(_) if is_left_open(text) => {
+                Err("the expression has no end: write `}}` after it".to_owned())
+            }
             Err(error) => Err(trouble.unwrap_or_else(|| describe(&error))),
         }
     }
@@ -82,6 +85,12 @@ impl Expander {
             *trouble = text;
         }
     }
+}
+
+/// Whether the last expression of a text has no end.
+fn is_left_open(text: &str) -> bool {
+    text.rsplit_once(OPEN)
+        .is_some_and(|(_, inside)| !inside.contains("}}"))
 }
 
 fn describe(error: &minijinja::Error) -> String {
@@ -123,10 +132,12 @@ impl Object for Lookup {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let name = key.as_str()?;
         let found = match self.kind {
-            Kind::Variable => self
-                .source
-                .variable(name)
-                .ok_or_else(|| format!("the environment variable {name} is not set")),
+            Kind::Variable => self.source.variable(name).ok_or_else(|| {
+                format!(
+                    "the environment variable {name} is not set: set it, or write \
+                         `env.{name} | default('…')`"
+                )
+            }),
             Kind::Secret => self
                 .source
                 .secret(name)
@@ -194,7 +205,11 @@ mod tests {
             "${{ now }}",
             "`env.NAME` and `secret.NAME` are the only variables",
         );
-        check("${{ env.PORT ", "cannot be evaluated");
+        check("${{ env.PORT ", "the expression has no end");
+        check(
+            "${{ env.PORT | shout }}",
+            "cannot be evaluated: filter shout",
+        );
         check("${{ range(1000000) | join }}", "too many");
         check(
             "${% for i in range(9999) %}${% for j in range(9999) %}x${% endfor %}${% endfor %}",

@@ -174,7 +174,10 @@ impl SecretSource {
             Err(error) => Err(SecretError::Unreadable {
                 name: name.to_owned(),
                 path,
-                reason: error.to_string(),
+                reason: match error.kind() {
+                    std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+                    _ => error.to_string(),
+                },
             }),
         }
     }

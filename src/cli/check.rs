@@ -8,6 +8,7 @@ use clap::Args;
 use super::Outcome;
 use super::style::{self, Paint};
 use crate::clock::{Clock, SystemClock};
+use crate::config::fault::Position;
 use crate::config::{self, Config, LoadError};
 
 /// Find every fault of a configuration file and run the tests in it.
@@ -109,11 +110,13 @@ fn print_faults(failure: &LoadError) -> anyhow::Result<()> {
             .faults()
             .iter()
             .map(|fault| {
-                let place = report.position(fault);
+                // An editor has to put a fault of the whole file somewhere.
+                let start = Position { line: 1, column: 1 };
+                let place = report.position(fault).unwrap_or(start);
                 serde_json::json!({
                     "message": fault.message,
-                    "line": place.map(|place| place.line),
-                    "column": place.map(|place| place.column),
+                    "line": place.line,
+                    "column": place.column,
                     "hint": fault.hint,
                 })
             })

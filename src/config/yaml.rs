@@ -106,7 +106,12 @@ pub fn parse(source: &str) -> Parsed {
             parsed.faults.push(fault);
             parsed.root = None;
         }
-        Ok(()) if parsed.root.is_none() => parsed.faults.push(Fault::new("the file is empty")),
+        Ok(()) if parsed.root.is_none() => {
+            let fault = Fault::new("the file is empty");
+            parsed
+                .faults
+                .push(fault.help("write `backends` and `routes` at least"));
+        }
         Ok(()) => {}
     }
     parsed

@@ -87,6 +87,9 @@ pub enum OriginError {
     /// It is a URL of another kind.
     #[error("`{0}` is not http or https")]
     Scheme(String),
+    /// Its port is none.
+    #[error("`{0}` is not a port: ports go from 1 to 65535")]
+    Port(String),
     /// It holds a password. Not quoted.
     #[error("the URL holds credentials, which would be shown wherever the URL is")]
     Credentials,
@@ -111,7 +114,18 @@ impl Origin {
             _ => return Err(OriginError::Scheme(scheme.to_owned())),
         };
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        if host.is_empty() {
+            return Err(not_a_url());
+        }
+        let port = match port_text(authority.as_str()) {
+            None if tls => 443,
+            None => 80,
+            // A port that is none must not become the scheme's own.
+            Some(text) => match text.parse() {
+                Ok(port) if port > 0 => port,
+                Ok(_) | Err(_) => return Err(OriginError::Port(text.to_owned())),
+            },
+        };
         Ok(Self {
             tls,
             authority: Authority { host, port },
@@ -119,6 +133,13 @@ impl Origin {
             query: uri.query().map(str::to_owned),
         })
     }
+}
+
+/// What stands behind the colon of an authority.
+fn port_text(authority: &str) -> Option<&str> {
+    let after_address = authority.rfind(']').map_or(0, |end| end + 1);
+    let (_, port) = authority.get(after_address..)?.split_once(':')?;
+    Some(port)
 }
 
 /// How a backend's certificate is checked.
@@ -181,5 +202,53 @@ impl Failure {
             Self::ResponseTimeout => "backend_timeout",
             Self::BrokenOff => "backend_broken_off",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let check = |url: &str, tls: bool, authority: &str, base_path: &str| {
+            let origin = Origin::parse(url).unwrap();
+            let found = (origin.tls, origin.authority.to_string(), origin.base_path);
+            assert_eq!(
+                found,
+                (tls, authority.to_owned(), base_path.to_owned()),
+                "{url}"
+            );
+        };
+        check("http://127.0.0.1:3000", false, "127.0.0.1:3000", "");
+        check("http://app", false, "app:80", "");
+        check("https://app/base/", true, "app:443", "/base");
+        check("http://[::1]:3000/x", false, "[::1]:3000", "/x");
+        check("https://[::1]", true, "[::1]:443", "");
+    }
+
+    #[test]
+    fn a_url_that_leads_nowhere_is_refused() {
+        let check = |url: &str, message: &str| {
+            assert_eq!(Origin::parse(url).unwrap_err().to_string(), message);
+        };
+        check(
+            "127.0.0.1:3000",
+            "`127.0.0.1:3000` is not a URL with a host",
+        );
+        check("http://:3000", "`http://:3000` is not a URL with a host");
+        check("ftp://app", "`ftp` is not http or https");
+        check(
+            "http://app:99999",
+            "`99999` is not a port: ports go from 1 to 65535",
+        );
+        check(
+            "http://[::1]:0",
+            "`0` is not a port: ports go from 1 to 65535",
+        );
+        check(
+            "http://user:password@app",
+            "the URL holds credentials, which would be shown wherever the URL is",
+        );
     }
 }

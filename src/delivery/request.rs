@@ -59,7 +59,7 @@ pub enum RewriteError {
     #[error("the route's path does not capture `{{{0}}}`")]
     Unknown(String),
     /// A character that cannot stand in the path of a request.
-    #[error("`{0}` cannot stand in a path (write it percent-encoded)")]
+    #[error("`{0}` cannot stand in a path")]
     Character(char),
 }
 

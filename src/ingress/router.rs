@@ -34,7 +34,7 @@ pub enum PatternError {
     #[error("`{{{0}}}` stands there twice")]
     Twice(String),
     /// A character that never stands in the path of a request.
-    #[error("`{0}` cannot stand in a path (write it percent-encoded)")]
+    #[error("`{0}` cannot stand in a path")]
     Character(char),
     /// A segment that clients and backends resolve.
     #[error("`.` and `..` are not segments that can be matched")]
@@ -71,6 +71,12 @@ impl PathPattern {
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What a rewrite may ask for (`*` is the open end).
+    pub fn capture_names(&self) -> impl Iterator<Item = &str> {
+        let open = self.ends_open.then_some("*");
+        self.names.iter().map(String::as_str).chain(open)
     }
 
     /// Whether a rewrite may ask for this capture (`*` is the open end).

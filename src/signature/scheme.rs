@@ -146,7 +146,7 @@ pub enum SchemeError {
     #[error("`item_sep`, `kv_sep` and `key` of a list must not be empty")]
     EmptySeparator,
     /// A time window over a time that nobody signed.
-    #[error("the timestamp is checked but not signed: put {{ts}} into the message")]
+    #[error("the timestamp is checked but not signed: the message does not contain {{ts}}")]
     TimestampNotSigned,
     /// A MAC over a constant would be a token that anybody can replay with any body.
     #[error("the message does not contain {{body}}: the signature would fit any body")]

@@ -19,8 +19,8 @@ const SHAPE: &str = "write http://HOST:PORT or https://HOST:PORT, with a path if
 impl Compiler<'_> {
     pub(super) fn backend(&mut self, name: &str, field: &Field<raw::Backend>) -> Option<Backend> {
         let raw = field.get()?;
-        let origins = self.origins(raw)?;
-        let first = origins.first()?.clone();
+        // Every part is compiled before any is missed: a fault must not hide another.
+        let origins = self.origins(raw).unwrap_or_default();
         let several = origins.len() > 1;
         let timeouts = value(&raw.timeout);
         let mut period = |pick: fn(&raw::BackendTimeouts) -> &Option<Field<_>>, default| {
@@ -29,6 +29,9 @@ impl Compiler<'_> {
         let connect_timeout = period(|timeouts| &timeouts.connect, CONNECT);
         let response_timeout = period(|timeouts| &timeouts.response, RESPONSE);
         let idle_timeout = period(|timeouts| &timeouts.idle, IDLE);
+        let host_header = self.host_header(raw);
+        let health = self.health(raw, several);
+        let first = origins.first()?.clone();
         Some(Backend {
             name: name.to_owned(),
             tls: self.tls(raw, first.tls),
@@ -37,15 +40,15 @@ impl Compiler<'_> {
             connect_timeout,
             response_timeout,
             idle_timeout,
-            host_header: self.host_header(raw),
-            health: self.health(raw, several),
+            host_header,
+            health,
         })
     }
 
     fn origins(&mut self, raw: &raw::Backend) -> Option<Vec<Origin>> {
         let urls = raw.url.get()?;
         if urls.is_empty() {
-            self.fault(raw.url.span, "a backend needs at least one URL");
+            self.fault_with_help(raw.url.span, "a backend needs at least one URL", SHAPE);
         }
         let mut origins: Vec<Origin> = Vec::new();
         for field in urls {
@@ -64,7 +67,8 @@ impl Compiler<'_> {
                     help,
                 );
             } else if origins.contains(&origin) {
-                self.fault(field.span, "this URL stands here twice");
+                let help = "take one of them away";
+                self.fault_with_help(field.span, "this URL stands here twice", help);
             }
             origins.push(origin);
         }
@@ -72,14 +76,13 @@ impl Compiler<'_> {
     }
 
     fn origin(&mut self, span: Span, text: &str) -> Option<Origin> {
+        if text.contains(['?', '#']) && !text.contains('@') {
+            let help = "take it away from the `?` or `#` on: the sender's query is passed on";
+            self.hidden.push(span);
+            self.fault_with_help(span, "the URL of a backend has no query", help);
+            return None;
+        }
         match Origin::parse(text) {
-            Ok(origin) if origin.query.is_some() => {
-                self.fault(
-                    span,
-                    "the URL of a backend has no query; the sender's is passed on",
-                );
-                None
-            }
             Ok(origin) => Some(origin),
             Err(OriginError::Credentials) => {
                 let help =
@@ -98,7 +101,8 @@ impl Compiler<'_> {
     fn tls(&mut self, raw: &raw::Backend, tls: bool) -> Option<Tls> {
         let settings = raw.tls.as_ref();
         if let (Some(field), false) = (settings, tls) {
-            self.fault(field.span, "`tls` is only for https URLs");
+            let help = "write https:// in `url`, or take `tls` away";
+            self.fault_with_help(field.span, "`tls` is only for https URLs", help);
         }
         if !tls {
             return None;
@@ -109,10 +113,9 @@ impl Compiler<'_> {
             .and_then(|field| {
                 let path = self.base.join(field.get()?);
                 if let Err(error) = std::fs::metadata(&path) {
-                    self.fault(
-                        field.span,
-                        format!("cannot read {}: {error}", path.display()),
-                    );
+                    let message = format!("cannot read {}: {error}", path.display());
+                    let help = "write the path of a PEM file, relative to this file";
+                    self.fault_with_help(field.span, message, help);
                 }
                 Some(path)
             });
@@ -127,7 +130,12 @@ impl Compiler<'_> {
         let host = field.get()?;
         let graphic = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic());
         if !graphic {
-            self.fault(field.span, "this cannot be a Host header");
+            let help = "write a name, and `:PORT` if need be (app.internal, app.internal:8443)";
+            self.fault_with_help(
+                field.span,
+                format!("`{host}` cannot be a Host header"),
+                help,
+            );
         }
         Some(host.clone())
     }
@@ -145,13 +153,16 @@ impl Compiler<'_> {
         let path = health.path.as_ref().and_then(|field| {
             let path = field.get()?;
             if !path.starts_with('/') {
-                self.fault(field.span, "a path begins with `/`");
+                let help = format!("write `/{path}`");
+                self.fault_with_help(field.span, "a path begins with `/`", help);
             }
             Some(path.clone())
         });
         let failures = value(&health.failures).copied().unwrap_or(HEALTH_FAILURES);
         if let (0, Some(field)) = (failures, &health.failures) {
-            self.fault(field.span, "at least one failure is needed to be unhealthy");
+            let help = format!("leave `failures` out for the default, {HEALTH_FAILURES}");
+            let message = "at least one failure is needed to be unhealthy";
+            self.fault_with_help(field.span, message, help);
         }
         Some(Health {
             path,

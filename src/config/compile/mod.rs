@@ -37,6 +37,9 @@ pub use server::ADMIN_LISTEN;
 /// Two names are taken for a slip of the pen when they are at least this alike (Jaro-Winkler).
 const ALIKE: f64 = 0.75;
 
+/// How the name of a header is written.
+const HEADER_SHAPE: &str = "a name is made of letters, digits and `-`, like X-Request-Id";
+
 /// What compiling found wrong, and the places that a report must not show.
 #[derive(Default)]
 pub struct Findings {
@@ -68,6 +71,10 @@ struct Compiler<'a> {
     hidden: Vec<Span>,
     /// Every backend that is named; `None` where it has faults of its own.
     backends: HashMap<String, Option<Arc<Backend>>>,
+    /// Whether the file's `backends` could be read; otherwise no name of one is called unknown.
+    backends_known: bool,
+    /// The methods that each route answers to, to say which of them two routes share.
+    methods: HashMap<String, Vec<String>>,
 }
 
 impl<'a> Compiler<'a> {
@@ -84,6 +91,8 @@ impl<'a> Compiler<'a> {
             faults: Vec::new(),
             hidden: Vec::new(),
             backends: HashMap::new(),
+            backends_known: false,
+            methods: HashMap::new(),
         }
     }
 }
@@ -92,11 +101,12 @@ impl Compiler<'_> {
     fn file(&mut self, file: &File) -> Option<Config> {
         let server = self.server(value(&file.server));
         let proxies = self.trusted_proxies(value(&file.server));
-        let admin = self.admin(value(&file.admin));
+        let admin = self.admin(value(&file.admin), &server.listen);
         let log = self.log(value(&file.log));
         self.all_backends(file);
-        let (routes, gate) = self.all_routes(file, proxies)?;
+        let routes = self.all_routes(file, proxies);
         let tests = self.route_tests(file);
+        let (routes, gate) = routes?;
         let mut backends: Vec<_> = self.backends.values().flatten().cloned().collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         Some(Config {
@@ -111,6 +121,7 @@ impl Compiler<'_> {
     }
 
     fn all_backends(&mut self, file: &File) {
+        self.backends_known = file.backends.get().is_some();
         for (key, field) in file.backends.get().into_iter().flatten() {
             self.name(&key.name, key.span, "backend");
             let backend = self.backend(&key.name, field);
@@ -126,10 +137,9 @@ impl Compiler<'_> {
     ) -> Option<(Vec<Arc<Route>>, Gate)> {
         let entries = file.routes.get()?;
         if entries.is_empty() {
-            self.fault(
-                file.routes.span,
-                "there are no routes: every request would be refused",
-            );
+            let message = "there are no routes: every request would be refused";
+            let help = "write `NAME: {webhook: {path: …}, deliver: {to: …}}` below it";
+            self.fault_with_help(file.routes.span, message, help);
         }
         let mut routes = Vec::new();
         let mut router = Router::default();
@@ -206,7 +216,9 @@ impl Compiler<'_> {
             return default;
         };
         if period.as_duration().is_zero() {
-            self.fault(field.span, "a time limit of zero lets nothing pass");
+            let default = humantime::format_duration(default);
+            let help = format!("leave the key out for the default, {default}");
+            self.fault_with_help(field.span, "this time must be longer than zero", help);
         }
         period.as_duration()
     }
@@ -231,7 +243,7 @@ pub fn near(name: &str, known: &[&str]) -> String {
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     match nearest {
         Some((_, candidate)) => format!("did you mean `{candidate}`?"),
-        None if known.is_empty() => "there are none".to_owned(),
+        None if known.is_empty() => "there are none yet".to_owned(),
         None => format!("known are: {}", known.join(", ")),
     }
 }

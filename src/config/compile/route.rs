@@ -2,18 +2,34 @@
 
 use std::sync::Arc;
 
-use super::verify::Check;
-use super::{Compiler, value};
+use super::{Compiler, HEADER_SHAPE, value};
 use crate::config::decode::Field;
 use crate::config::raw::route as raw;
-use crate::delivery::request::{Deliver, Rewrite};
+use crate::config::yaml::Span;
+use crate::delivery::request::{Deliver, Rewrite, RewriteError};
 use crate::ingress::Route;
-use crate::ingress::router::{HostPattern, PathPattern, Router};
+use crate::ingress::router::{HostPattern, PathPattern, PatternError, Router};
 use crate::ingress::source_addr::AddressRule;
+use crate::secret::Secret;
+use crate::signature::Preset;
+use crate::signature::handshake::Handshake;
 
 const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// What `deliver.headers` cannot change: the gateway frames the request, and names the host.
-const FIXED_HEADERS: [&str; 4] = ["content-length", "transfer-encoding", "connection", "host"];
+const FIXED_HEADERS: [&str; 10] = [
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+];
+/// What only the gateway says about a request.
+const OWN_HEADERS: &str = "hookgate-";
 
 impl Compiler<'_> {
     pub(super) fn route(
@@ -38,22 +54,22 @@ impl Compiler<'_> {
             .flatten()
             .flat_map(|check| check.presets.clone())
             .collect();
+        let known = check.is_some().then_some(presets.as_slice());
         let limits = webhook.map(|webhook| self.rate_limits(name, webhook, path.as_ref()));
         let dedup = match &raw.dedup {
             None => Some(None),
             Some(field) => self.dedup(name, field, &presets).map(Some),
         };
-        let addresses = webhook.map(|webhook| self.addresses(webhook, &presets));
+        let addresses = webhook.map(|webhook| self.addresses(webhook, known));
+        let verify_token = webhook.and_then(|webhook| self.verify_token(webhook, known));
         let deliver = deliver.and_then(|deliver| self.deliver(deliver, path.as_ref()));
         let (webhook, path, check, deliver) = (webhook?, path?, check?, deliver?);
         let handshakes: Vec<_> = presets
             .iter()
             .flat_map(|preset| preset.handshakes.iter().cloned())
             .collect();
-        let verify_token = self.verify_token(webhook, check.as_ref());
-        let answered = |handshake: &&crate::signature::handshake::Handshake| {
-            handshake.needs_signature() || verify_token.is_some()
-        };
+        let answered =
+            |handshake: &&Handshake| handshake.needs_signature() || verify_token.is_some();
         let methods = given?.unwrap_or_else(|| {
             let mut methods = vec!["POST".to_owned()];
             for handshake in handshakes.iter().filter(answered) {
@@ -84,23 +100,45 @@ impl Compiler<'_> {
         });
         for host in hosts? {
             if let Err(other) = router.add(host, &path, &methods, route.clone()) {
+                let taken = self.methods.get(&other.name);
+                let is_taken = |method: &&String| taken.is_some_and(|list| list.contains(method));
+                let both: Vec<_> = methods.iter().filter(is_taken).cloned().collect();
                 let message = format!(
-                    "route `{name}` can never be reached: route `{}` takes {} {} first",
+                    "routes `{}` and `{name}` both take {} requests to this path",
                     other.name,
-                    methods.join(" and "),
-                    path.as_str(),
+                    both.join(" and "),
                 );
                 let help = "give one of them another path, host or method";
                 self.fault_with_help(webhook.path.span, message, help);
                 break;
             }
         }
+        self.methods.insert(name.to_owned(), methods);
         Some(route)
     }
 
     fn path(&mut self, webhook: &raw::Webhook) -> Option<PathPattern> {
-        let pattern = PathPattern::parse(webhook.path.get()?);
-        self.try_at(webhook.path.span, pattern)
+        let text = webhook.path.get()?;
+        match PathPattern::parse(text) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                let help = match error {
+                    PatternError::NoSlash => format!("write `/{text}`"),
+                    PatternError::Star => "end it with `/*` to take everything below".to_owned(),
+                    PatternError::Brace => "write it like `/hooks/{tenant}/orders`".to_owned(),
+                    PatternError::Twice(_) => "give one of them another name".to_owned(),
+                    PatternError::Character('?') => {
+                        "take the query away: a route takes every query".to_owned()
+                    }
+                    PatternError::Character(_) => {
+                        "write it percent-encoded (%20 for a space)".to_owned()
+                    }
+                    PatternError::Dots => "write the path that is meant".to_owned(),
+                };
+                self.fault_with_help(webhook.path.span, error.to_string(), help);
+                None
+            }
+        }
     }
 
     fn hosts(&mut self, webhook: &raw::Webhook) -> Vec<HostPattern> {
@@ -113,7 +151,8 @@ impl Compiler<'_> {
             match HostPattern::parse(text) {
                 Some(host) => hosts.push(host),
                 None => {
-                    let help = "write a name without port (hooks.example.com), or `*.example.com`";
+                    let help = "write a name without port (hooks.example.com) or `*.example.com`; \
+                                leave `host` out for any";
                     self.fault_with_help(field.span, format!("`{text}` is not a host"), help);
                 }
             }
@@ -136,19 +175,15 @@ impl Compiler<'_> {
             }
         }
         if methods.is_empty() {
-            self.fault(
-                field.span,
-                "`methods` is empty: nothing could ever be accepted",
-            );
+            let message = "`methods` is empty: nothing could ever be accepted";
+            let help = "leave `methods` out for the default, POST";
+            self.fault_with_help(field.span, message, help);
         }
         Some(methods)
     }
 
-    fn addresses(
-        &mut self,
-        webhook: &raw::Webhook,
-        presets: &[&crate::signature::Preset],
-    ) -> AddressRule {
+    /// `presets` is `None` where `verify` has faults, so that nothing is known about its provider.
+    fn addresses(&mut self, webhook: &raw::Webhook, presets: Option<&[&Preset]>) -> AddressRule {
         let mut rule = AddressRule::default();
         let is_word = |field: &&Field<String>| field.get().is_some_and(|text| text == "provider");
         if let Some(list) = &webhook.allow {
@@ -157,22 +192,22 @@ impl Compiler<'_> {
             rule.allow = self.ranges(ranges);
             for word in words {
                 let published: Vec<_> = presets
-                    .iter()
+                    .into_iter()
+                    .flatten()
                     .flat_map(|preset| preset.addresses.iter().copied())
                     .collect();
-                if published.is_empty() {
-                    let help =
-                        "write the ranges here; `hookgate providers NAME` shows what is known";
+                if published.is_empty() && presets.is_some() {
+                    let help = "write the ranges themselves; `hookgate providers NAME` says where \
+                                the provider tells them";
                     let message = "no address ranges of this route's provider are known";
                     self.fault_with_help(word.span, message, help);
                 }
                 rule.allow.extend(published);
             }
             if list.get().is_some_and(|fields| fields.is_empty()) {
-                self.fault(
-                    list.span,
-                    "`allow` is empty: nothing could ever be accepted",
-                );
+                let message = "`allow` is empty: nothing could ever be accepted";
+                let help = "leave `allow` out to let every address send";
+                self.fault_with_help(list.span, message, help);
             }
         }
         if let Some(fields) = value(&webhook.deny) {
@@ -184,35 +219,29 @@ impl Compiler<'_> {
     fn verify_token(
         &mut self,
         webhook: &raw::Webhook,
-        check: Option<&Check<'_>>,
-    ) -> Option<crate::secret::Secret> {
+        presets: Option<&[&Preset]>,
+    ) -> Option<Secret> {
         let handshake = webhook.handshake.as_ref()?;
         let field = handshake.get()?.verify_token.as_ref()?;
         let token = field.get()?;
         if token.is_empty() {
-            self.fault(field.span, "the verify token is empty");
+            let help = "write the token that was agreed on with the provider";
+            self.fault_with_help(field.span, "the verify token is empty", help);
         }
-        let wanted = check
-            .into_iter()
-            .flat_map(|check| check.presets.iter())
-            .flat_map(|preset| preset.handshakes.iter())
-            .any(|handshake| !handshake.needs_signature());
+        let wanted = presets.is_none_or(|presets| {
+            presets
+                .iter()
+                .flat_map(|preset| preset.handshakes.iter())
+                .any(|handshake| !handshake.needs_signature())
+        });
         if !wanted {
-            self.fault(
-                field.span,
-                "this route's provider has no handshake with a verify token",
-            );
+            let message = "this route's provider has no handshake with a verify token";
+            self.fault_with_help(field.span, message, "take `verify_token` away");
         }
-        let is_key = webhook
-            .verify
-            .iter()
-            .filter_map(|field| value(&field.get()?.secrets))
-            .flatten()
-            .filter_map(|field| field.get())
-            .any(|secret| secret.expose() == token.expose());
+        let is_key = secrets(webhook).any(|secret| secret.expose() == token.expose());
         if is_key {
-            let help =
-                "the verify token is shown to whoever asks the right question; a key never is";
+            let help = "choose another text: a verify token stands in URLs, which are logged on \
+                        their way, and a key must never be";
             self.fault_with_help(
                 field.span,
                 "the verify token must not be one of the secrets",
@@ -227,24 +256,21 @@ impl Compiler<'_> {
         let backend = match name.map(|name| self.backends.get(name)) {
             Some(Some(backend)) => backend.clone(),
             Some(None) => {
-                let name = name.cloned().unwrap_or_default();
-                let mut known: Vec<String> = self.backends.keys().cloned().collect();
-                known.sort();
-                self.unknown(
-                    raw.to.span,
-                    "backend",
-                    &name,
-                    known.iter().map(String::as_str),
-                );
+                if self.backends_known {
+                    let name = name.cloned().unwrap_or_default();
+                    let mut known: Vec<String> = self.backends.keys().cloned().collect();
+                    known.sort();
+                    let known = known.iter().map(String::as_str);
+                    self.unknown(raw.to.span, "backend", &name, known);
+                }
                 None
             }
             None => None,
         };
         let rewrite = match (&raw.path, path) {
-            (Some(field), Some(path)) => field.get().and_then(|text| {
-                let rewrite = Rewrite::parse(text, |name| path.captures(name));
-                self.try_at(field.span, rewrite)
-            }),
+            (Some(field), Some(path)) => field
+                .get()
+                .and_then(|text| self.rewrite(field.span, text, path)),
             (Some(_), None) | (None, _) => None,
         };
         let headers = self.deliver_headers(raw);
@@ -255,12 +281,34 @@ impl Compiler<'_> {
         })
     }
 
+    fn rewrite(&mut self, span: Span, text: &str, path: &PathPattern) -> Option<Rewrite> {
+        match Rewrite::parse(text, |name| path.captures(name)) {
+            Ok(rewrite) => Some(rewrite),
+            Err(error) => {
+                let help = match error {
+                    RewriteError::NoSlash => format!("write `/{text}`"),
+                    RewriteError::Brace => "write it like `/in/{tenant}`".to_owned(),
+                    RewriteError::Unknown(_) => captured(path),
+                    RewriteError::Character('?') => {
+                        "take the query away: the sender's is passed on".to_owned()
+                    }
+                    RewriteError::Character(_) => {
+                        "write it percent-encoded (%20 for a space)".to_owned()
+                    }
+                };
+                self.fault_with_help(span, error.to_string(), help);
+                None
+            }
+        }
+    }
+
     fn deliver_headers(&mut self, raw: &raw::Deliver) -> Vec<(String, Option<String>)> {
         let mut headers = Vec::new();
         for (key, field) in value(&raw.headers).into_iter().flatten() {
             let name = &key.name;
             if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-                self.fault(key.span, format!("`{name}` is not the name of a header"));
+                let message = format!("`{name}` is not the name of a header");
+                self.fault_with_help(key.span, message, HEADER_SHAPE);
             }
             if FIXED_HEADERS
                 .iter()
@@ -270,15 +318,48 @@ impl Compiler<'_> {
                 self.fault_with_help(key.span, format!("`{name}` cannot be set here"), help);
             }
             let Some(text) = field.get() else { continue };
+            if text.is_some() && name.to_ascii_lowercase().starts_with(OWN_HEADERS) {
+                let help = "what begins with `Hookgate-` is the gateway's own word; choose \
+                            another name";
+                self.fault_with_help(key.span, format!("`{name}` cannot be set here"), help);
+            }
             let is_value = |text: &String| http::HeaderValue::from_str(text).is_ok();
             if !text.as_ref().is_none_or(is_value) {
-                self.fault(
-                    field.span,
-                    format!("the value of `{name}` cannot stand in a header"),
-                );
+                // It may be a secret that was pasted with its line break.
+                self.hidden.push(field.span);
+                let message = format!("the value of `{name}` cannot stand in a header");
+                let help = "take line breaks and other control characters out of it";
+                self.fault_with_help(field.span, message, help);
             }
             headers.push((name.clone(), text.clone()));
         }
         headers
+    }
+}
+
+/// Every secret of a route, whichever way it belongs to.
+fn secrets(webhook: &raw::Webhook) -> impl Iterator<Item = &Secret> {
+    let verify = webhook.verify.iter().filter_map(|field| field.get());
+    let lists = verify.flat_map(|verify| {
+        let ways = value(&verify.any_of).into_iter().flatten();
+        let ways = ways.filter_map(|field| field.get());
+        ways.map(|way| &way.secrets).chain([&verify.secrets])
+    });
+    lists
+        .filter_map(value)
+        .flatten()
+        .filter_map(|field| field.get())
+}
+
+/// What a rewrite may ask for.
+fn captured(path: &PathPattern) -> String {
+    let names: Vec<_> = path
+        .capture_names()
+        .map(|name| format!("`{{{name}}}`"))
+        .collect();
+    if names.is_empty() {
+        "write `{name}` segments or `/*` in `webhook.path` to capture something".to_owned()
+    } else {
+        format!("`{}` captures {}", path.as_str(), names.join(" and "))
     }
 }

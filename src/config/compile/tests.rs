@@ -24,15 +24,11 @@ impl Compiler<'_> {
         let raw = field.get()?;
         let request = raw.request.get()?;
         let expect = raw.expect.get()?;
-        let url = request.url.get()?;
-        let (host, target) = match split_url(url) {
-            Some(parts) => parts,
-            None => {
-                let help = "write a path (/hooks/stripe) or a whole URL (https://host/path)";
-                self.fault_with_help(request.url.span, format!("`{url}` is not a URL"), help);
-                return None;
-            }
-        };
+        // Every part is compiled before any is missed: a fault must not hide another.
+        let url = self.url(&request.url);
+        let from = self.sender(&request.from);
+        let at = self.moment(&request.at);
+        let (host, target) = url?;
         let mut headers = value(&request.headers).map(headers).unwrap_or_default();
         set_host(&mut headers, &host);
         Some(RouteTest {
@@ -47,8 +43,8 @@ impl Compiler<'_> {
                 headers,
             },
             body: value(&request.body).cloned().unwrap_or_default(),
-            from: self.sender(&request.from)?,
-            at: self.moment(&request.at)?,
+            from: from?,
+            at: at?,
             sign: match &request.sign {
                 None => None,
                 Some(field) => {
@@ -71,6 +67,17 @@ impl Compiler<'_> {
         })
     }
 
+    /// Host and target.
+    fn url(&mut self, field: &Field<String>) -> Option<(String, String)> {
+        let url = field.get()?;
+        let parts = split_url(url);
+        if parts.is_none() {
+            let help = "write a path (/hooks/stripe) or a whole URL (https://host/path)";
+            self.fault_with_help(field.span, format!("`{url}` is not a URL"), help);
+        }
+        parts
+    }
+
     fn sender(&mut self, field: &Option<Field<String>>) -> Option<ClientAddr> {
         let Some(field) = field else {
             return Some(ClientAddr::Ip(IpAddr::from([127, 0, 0, 1])));
@@ -82,7 +89,8 @@ impl Compiler<'_> {
         match text.parse() {
             Ok(ip) => Some(ClientAddr::Ip(ip)),
             Err(_) => {
-                self.fault(field.span, format!("`{text}` is not an address"));
+                let help = "write an address (192.0.2.7, 2001:db8::1), or `unix`";
+                self.fault_with_help(field.span, format!("`{text}` is not an address"), help);
                 None
             }
         }

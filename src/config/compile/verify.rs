@@ -4,25 +4,28 @@ use std::time::Duration;
 
 use serde_json_path::JsonPath;
 
-use super::{Compiler, value};
+use super::{Compiler, HEADER_SHAPE, value};
 use crate::config::decode::{Field, OneOrMany};
 use crate::config::raw::verify as raw;
 use crate::config::units::Period;
 use crate::config::yaml::Span;
 use crate::ingress::gate::{CheckMode, SignatureCheck};
 use crate::secret::Secret;
-use crate::signature::key::{Key, KeyEncoding, KeyRule};
+use crate::signature::key::{Key, KeyEncoding, KeyError, KeyRule};
 use crate::signature::message::Message;
 use crate::signature::place::Place;
 use crate::signature::scheme::{
-    Algorithm, Encoding, Parse, Scheme, SchemeParts, TimeUnit, TimestampPlace, TimestampRule,
+    Algorithm, Encoding, Parse, Scheme, SchemeError, SchemeParts, TimeUnit, TimestampPlace,
+    TimestampRule,
 };
 use crate::signature::{Preset, Verifier};
 
 /// How old, or how far ahead, a signature may be when nobody says otherwise.
 const TOLERANCE: Duration = Duration::from_secs(300);
 const REFUSED_STATUS: u16 = 401;
-const ONE_OF: &str = "write one of `provider`, `scheme` and `any_of`";
+const SECRETS_SHAPE: &str = "write `secrets: [\"${{ secret.NAME }}\"]`";
+const ZERO_TOLERANCE: &str = "a tolerance of zero would refuse every signature";
+const WAY: &str = "write `provider: NAME` (`hookgate providers` lists them) or `scheme: {…}`";
 
 /// A compiled `verify`, with the presets it named.
 pub(super) struct Check<'p> {
@@ -45,17 +48,20 @@ struct Way<'r> {
 impl<'a> Compiler<'a> {
     pub(super) fn verify(&mut self, field: &Field<raw::Verify>) -> Option<Check<'a>> {
         let verify = field.get()?;
-        let ways = self.ways(verify, field.span)?;
-        let mut schemes = Vec::new();
-        let mut presets = Vec::new();
-        for way in &ways {
-            let (found, preset) = self.way(way)?;
-            schemes.extend(found);
-            presets.extend(preset);
-        }
+        // Every part is compiled before any is missed: a fault must not hide another.
+        let ways = self.ways(verify, field.span);
         let public_url = self.public_url(verify);
-        let verifier = Verifier::new(schemes, public_url);
-        let verifier = self.try_at(field.span, verifier)?;
+        let refused_status = self.refused_status(verify);
+        let mut compiled = Vec::new();
+        for way in ways.iter().flatten() {
+            compiled.push(self.way(way));
+        }
+        let span = ways?.first().map_or(field.span, |way| way.span);
+        let compiled: Vec<_> = compiled.into_iter().collect::<Option<_>>()?;
+        let (schemes, presets): (Vec<_>, Vec<_>) = compiled.into_iter().unzip();
+        let schemes: Vec<_> = schemes.into_iter().flatten().collect();
+        let presets = presets.into_iter().flatten().collect();
+        let verifier = self.try_at(span, Verifier::new(schemes, public_url))?;
         let mode = match value(&verify.enforce) {
             Some(false) => CheckMode::Observe,
             Some(true) | None => CheckMode::Enforce,
@@ -63,25 +69,18 @@ impl<'a> Compiler<'a> {
         let check = SignatureCheck {
             verifier,
             mode,
-            refused_status: self.refused_status(verify),
+            refused_status,
         };
         Some(Check { check, presets })
     }
 
     fn ways<'r>(&mut self, verify: &'r raw::Verify, span: Span) -> Option<Vec<Way<'r>>> {
         let named = [
-            verify.provider.is_some(),
-            verify.scheme.is_some(),
-            verify.any_of.is_some(),
+            ("provider", verify.provider.as_ref().map(|field| field.span)),
+            ("scheme", verify.scheme.as_ref().map(|field| field.span)),
+            ("any_of", verify.any_of.as_ref().map(|field| field.span)),
         ];
-        if named.iter().filter(|present| **present).count() != 1 {
-            self.fault_with_help(
-                span,
-                "`verify` needs exactly one way to authenticate",
-                ONE_OF,
-            );
-            return None;
-        }
+        let span = self.only_one("`verify`", &named, span)?;
         let Some(any_of) = &verify.any_of else {
             return Some(vec![Way {
                 span,
@@ -99,32 +98,73 @@ impl<'a> Compiler<'a> {
             ),
         ] {
             if let Some(span) = field {
-                self.fault(
-                    span,
-                    format!("with `any_of`, `{name}` stands under each alternative"),
-                );
+                let message = format!("with `any_of`, `{name}` stands under each alternative");
+                let help = "move it there, beside `provider` or `scheme`";
+                self.fault_with_help(span, message, help);
             }
         }
-        let mut ways = Vec::new();
-        for field in any_of.get()? {
+        let alternatives = any_of.get()?;
+        if alternatives.is_empty() {
+            let message = "`any_of` is empty: nothing could ever be accepted";
+            self.fault_with_help(any_of.span, message, WAY);
+        }
+        let mut ways = Some(Vec::new());
+        for field in alternatives {
             let alternative = field.get()?;
-            if alternative.provider.is_some() == alternative.scheme.is_some() {
-                let message = "an alternative needs exactly one way to authenticate";
-                self.fault_with_help(field.span, message, "write `provider` or `scheme`");
-                return None;
-            }
+            let named = [
+                (
+                    "provider",
+                    alternative.provider.as_ref().map(|field| field.span),
+                ),
+                (
+                    "scheme",
+                    alternative.scheme.as_ref().map(|field| field.span),
+                ),
+            ];
+            let Some(span) = self.only_one("an alternative", &named, field.span) else {
+                ways = None;
+                continue;
+            };
+            let Some(ways) = &mut ways else { continue };
             ways.push(Way {
-                span: field.span,
+                span,
                 provider: &alternative.provider,
                 scheme: &alternative.scheme,
                 secrets: &alternative.secrets,
                 tolerance: &alternative.tolerance,
             });
         }
-        Some(ways)
+        ways.filter(|ways| !ways.is_empty())
+    }
+
+    /// The place of the one way that is named.
+    fn only_one(
+        &mut self,
+        what: &str,
+        named: &[(&str, Option<Span>)],
+        whole: Span,
+    ) -> Option<Span> {
+        let present: Vec<_> = named
+            .iter()
+            .filter_map(|(name, span)| Some((*name, (*span)?)))
+            .collect();
+        match present.as_slice() {
+            [(_, span)] => return Some(*span),
+            [] => {
+                let message = format!("{what} names no way to authenticate");
+                self.fault_with_help(whole, message, WAY);
+            }
+            [(first, _), (second, span), ..] => {
+                let message = format!("{what} has both `{first}` and `{second}`");
+                let help = "keep one of them; several ways stand under `any_of`, as a list";
+                self.fault_with_help(*span, message, help);
+            }
+        }
+        None
     }
 
     fn way(&mut self, way: &Way<'_>) -> Option<(Vec<Keyed>, Option<&'a Preset>)> {
+        self.some_secrets(way);
         let (schemes, preset) = match (way.provider, way.scheme) {
             (Some(field), _) => {
                 let preset = self.preset(field)?;
@@ -159,43 +199,49 @@ impl<'a> Compiler<'a> {
             .iter()
             .all(|scheme| scheme.parts().timestamp.is_none())
         {
-            self.fault(
-                field.span,
-                "nothing that is signed carries a time, so there is no age to limit",
-            );
+            let message = "nothing that is signed carries a time, so there is no age to limit";
+            self.fault_with_help(field.span, message, "take `tolerance` away");
         }
         let tolerance = tolerance.as_duration();
+        if tolerance.is_zero() {
+            let help = "leave `tolerance` out for the provider's own";
+            self.fault_with_help(field.span, ZERO_TOLERANCE, help);
+        }
         schemes
             .into_iter()
             .map(|scheme| scheme.with_tolerance(tolerance))
             .collect()
     }
 
+    /// Reports a way that has no secrets, whatever else is wrong with it.
+    fn some_secrets(&mut self, way: &Way<'_>) {
+        match way.secrets {
+            None => {
+                let message = "there are no secrets to verify with";
+                self.fault_with_help(way.span, message, SECRETS_SHAPE);
+            }
+            Some(list) if list.get().is_some_and(|secrets| secrets.is_empty()) => {
+                let message = "`secrets` is empty: nothing could ever be accepted";
+                self.fault_with_help(list.span, message, SECRETS_SHAPE);
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Gives each scheme the keys that the secrets make for it. A secret must fit one scheme at
     /// least; a scheme that no secret fits is not one that this route uses.
     fn with_keys(&mut self, way: &Way<'_>, schemes: Vec<Scheme>) -> Option<Vec<Keyed>> {
-        let Some(list) = way.secrets else {
-            self.fault_with_help(
-                way.span,
-                "there are no secrets to verify with",
-                "write `secrets: [\"${{ secret.NAME }}\"]`",
-            );
-            return None;
-        };
-        let secrets = list.get()?;
-        if secrets.is_empty() {
-            self.fault(
-                list.span,
-                "`secrets` is empty: nothing could ever be accepted",
-            );
-            return None;
-        }
+        let secrets = value(way.secrets).filter(|list| !list.is_empty())?;
         let mut keyed: Vec<Keyed> = schemes
             .into_iter()
             .map(|scheme| (scheme, Vec::new()))
             .collect();
+        let mut good = true;
         for field in secrets {
-            let secret = field.get()?;
+            let Some(secret) = field.get() else {
+                good = false;
+                continue;
+            };
             let mut refused = None;
             let mut fits = false;
             for (scheme, keys) in &mut keyed {
@@ -208,9 +254,18 @@ impl<'a> Compiler<'a> {
                 }
             }
             if let (false, Some(error)) = (fits, refused) {
-                self.fault(field.span, error.to_string());
-                return None;
+                let help = match error {
+                    KeyError::Empty => SECRETS_SHAPE,
+                    KeyError::Encoding { .. } => {
+                        "copy the secret once more from the provider; perhaps a part is missing"
+                    }
+                };
+                self.fault_with_help(field.span, error.to_string(), help);
+                good = false;
             }
+        }
+        if !good {
+            return None;
         }
         keyed.retain(|(_, keys)| !keys.is_empty());
         Some(keyed)
@@ -237,31 +292,33 @@ impl<'a> Compiler<'a> {
             return REFUSED_STATUS;
         };
         if !(400..=499).contains(&status) {
-            self.fault(
-                field.span,
-                format!("{status} does not refuse: choose from 400 to 499"),
-            );
+            let message = format!("the status {status} does not refuse");
+            let help = "choose from 400 to 499, or leave it out for the default, 401";
+            self.fault_with_help(field.span, message, help);
         }
         status
     }
 
     pub(super) fn scheme(&mut self, field: &Field<raw::Scheme>) -> Option<Scheme> {
         let raw = field.get()?;
-        let algorithm = algorithm(*raw.algorithm.get()?);
-        let (place, parse, encoding) = self.signature(raw, algorithm, field.span)?;
+        // Every part is compiled before any is missed: a fault must not hide another.
+        let algorithm = raw.algorithm.get().copied().map(algorithm);
+        let signature = self.signature(raw, algorithm, field.span);
         let key = raw.key.as_ref().and_then(|field| field.get());
         let message = match &raw.message {
-            Some(field) => self.message(field)?,
-            None => self.try_at(field.span, Message::parse("{body}"))?,
+            Some(field) => self.message(field),
+            None => self.try_at(field.span, Message::parse("{body}")),
         };
         let id = match &raw.id {
-            Some(field) => Some(self.place(&field.get()?.from)?),
-            None => None,
+            Some(field) => field.get().and_then(|id| self.place(&id.from)).map(Some),
+            None => Some(None),
         };
         let timestamp = match &raw.timestamp {
-            Some(field) => Some(self.timestamp(field)?),
-            None => None,
+            Some(field) => self.timestamp(field).map(Some),
+            None => Some(None),
         };
+        let (place, parse, encoding) = signature?;
+        let (algorithm, message, id, timestamp) = (algorithm?, message?, id?, timestamp?);
         let parts = SchemeParts {
             place,
             parse,
@@ -272,17 +329,25 @@ impl<'a> Compiler<'a> {
             id,
             timestamp,
         };
-        self.try_at(field.span, Scheme::new(parts))
+        match Scheme::new(parts) {
+            Ok(scheme) => Some(scheme),
+            Err(error) => {
+                let (span, help) = contradiction(&error, raw);
+                let span = span.unwrap_or(field.span);
+                self.fault_with_help(span, error.to_string(), help);
+                None
+            }
+        }
     }
 
     fn signature(
         &mut self,
         raw: &raw::Scheme,
-        algorithm: Algorithm,
+        algorithm: Option<Algorithm>,
         span: Span,
     ) -> Option<(Place, Parse, Encoding)> {
         let Some(field) = &raw.signature else {
-            if matches!(algorithm, Algorithm::Basic | Algorithm::Bearer) {
+            if matches!(algorithm?, Algorithm::Basic | Algorithm::Bearer) {
                 let place = Place::Header("Authorization".to_owned());
                 return Some((place, Parse::Whole, Encoding::Hex));
             }
@@ -337,7 +402,8 @@ impl<'a> Compiler<'a> {
 
     pub(super) fn header_place(&mut self, span: Span, name: &str) -> Option<Place> {
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            self.fault(span, format!("`{name}` is not the name of a header"));
+            let message = format!("`{name}` is not the name of a header");
+            self.fault_with_help(span, message, HEADER_SHAPE);
             return None;
         }
         Some(Place::Header(name.to_owned()))
@@ -347,10 +413,9 @@ impl<'a> Compiler<'a> {
         match JsonPath::parse(path) {
             Ok(path) => Some(Place::Json(path)),
             Err(error) => {
-                self.fault(
-                    span,
-                    format!("`{path}` is not a JSONPath (RFC 9535): {error}"),
-                );
+                let message = format!("`{path}` is not a JSONPath (RFC 9535): {error}");
+                let help = "a JSONPath begins with `$`, like `$.data.id` or `$.items[0].id`";
+                self.fault_with_help(span, message, help);
                 None
             }
         }
@@ -372,6 +437,10 @@ impl<'a> Compiler<'a> {
             Some(raw::TimeUnit::Ms) => TimeUnit::Milliseconds,
             Some(raw::TimeUnit::Rfc3339) => TimeUnit::Rfc3339,
         };
+        if let Some(field) = raw.max_past.as_ref().filter(|field| is_zero(field)) {
+            let help = "leave `max_past` out for the default, 5m";
+            self.fault_with_help(field.span, ZERO_TOLERANCE, help);
+        }
         let limit = |field: &Option<Field<Period>>| {
             value(field).map_or(TOLERANCE, |period| period.as_duration())
         };
@@ -381,6 +450,36 @@ impl<'a> Compiler<'a> {
             max_past: Some(limit(&raw.max_past)),
             max_future: Some(limit(&raw.max_future)),
         })
+    }
+}
+
+fn is_zero(field: &Field<Period>) -> bool {
+    field
+        .get()
+        .is_some_and(|period| period.as_duration().is_zero())
+}
+
+/// Where a contradiction stands, and how to mend it.
+fn contradiction(error: &SchemeError, raw: &raw::Scheme) -> (Option<Span>, &'static str) {
+    let message = raw.message.as_ref().map(|field| field.span);
+    let timestamp = raw.timestamp.as_ref().map(|field| field.span);
+    let signature = raw.signature.as_ref().map(|field| field.span);
+    match error {
+        SchemeError::NoTimestamp => (message, "write `timestamp: {from: {header: NAME}}`"),
+        SchemeError::NoId => (message, "write `id: {from: {header: NAME}}`"),
+        SchemeError::NoList => (
+            timestamp,
+            "write `parse: {list: {key: v1}}`, or take the time from a header",
+        ),
+        SchemeError::EmptySeparator => (signature, "leave a separator out for the default"),
+        SchemeError::TimestampNotSigned => (
+            message.or(timestamp),
+            "write it as the provider signs it, like `message: \"{ts}.{body}\"`",
+        ),
+        SchemeError::BodyNotSigned => (
+            message,
+            "write it as the provider signs it, like `message: \"{ts}.{body}\"`",
+        ),
     }
 }
 

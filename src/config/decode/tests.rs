@@ -1,3 +1,5 @@
+//! What decoding makes of files, good and bad.
+
 #![expect(
     dead_code,
     reason = "some types are only there for the faults they find"

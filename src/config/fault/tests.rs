@@ -1,3 +1,5 @@
+//! What a report shows, and what it must not.
+
 use super::*;
 
 const SOURCE: &str = "server: {listen: 0.0.0.0:8080}\n# Größe\ngröße: {ä: 'ö', secret: abcdefghij, port: x}\n\ttab: 1\r\nlast: z";

@@ -288,6 +288,7 @@ fn repeated(source: &str, name: &str, first: Span) -> Fault {
     Fault::new(format!(
         "key `{name}` is repeated; the first is on line {line}"
     ))
+    .help("keep one of them")
 }
 
 fn depth(node: &Node) -> usize {

@@ -5,7 +5,7 @@
 use super::{Key, Kind, Node, Span};
 
 /// Keys whose literal values are secrets, together with everything below them.
-const SECRET_KEYS: [&str; 9] = [
+const SECRET_KEYS: [&str; 11] = [
     "secret",
     "secrets",
     "password",
@@ -15,6 +15,8 @@ const SECRET_KEYS: [&str; 9] = [
     "api_key",
     "private_key",
     "passphrase",
+    "authorization",
+    "cookie",
 ];
 
 /// Ends of other key names that are treated in the same way.
@@ -26,9 +28,11 @@ pub const EXPRESSION_START: &str = "${{";
 /// Ends such an expression.
 pub(super) const EXPRESSION_END: &str = "}}";
 
-/// Whether what stands under a key of this name is hidden.
+/// Whether what stands under a key of this name is hidden; headers are keys too (`X-Api-Token`).
 pub fn is_secret_key(name: &str) -> bool {
-    SECRET_KEYS.contains(&name) || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    SECRET_KEYS.contains(&name.as_str())
+        || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// Places of all literal values under secret keys, and under keys that were refused: nothing will

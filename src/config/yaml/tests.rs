@@ -1,3 +1,5 @@
+//! What the reader makes of texts, good and bad.
+
 use super::*;
 
 /// Writes a tree so that kinds, texts and quotes can be compared.
@@ -257,6 +259,7 @@ fn literal_texts_under_secret_keys_are_hidden() {
     check_hidden("token: 'x-${{ secret.z }}'", &[]);
     check_hidden("token: '${{ secret.z'", &["'${{ secret.z'"]);
     check_hidden("client_secret: x\ntokens: y", &["x"]);
+    check_hidden("X-Api-Token: x\nAuthorization: y\nHost: z", &["x", "y"]);
     check_hidden("x: &a abc\nsecret: *a", &["abc"]);
 }
 

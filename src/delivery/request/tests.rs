@@ -1,3 +1,5 @@
+//! What a backend gets, byte for byte.
+
 use super::*;
 use std::time::Duration;
 

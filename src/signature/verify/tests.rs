@@ -1,3 +1,5 @@
+//! What is accepted, and why anything else is not.
+
 use bytes::Bytes;
 
 use super::*;

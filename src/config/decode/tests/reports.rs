@@ -78,6 +78,8 @@ error: key `timeout` is repeated; the first is on line 6
   |
 7 |     timeout: {}
   |     ^^^^^^^
+  |
+  = help: keep one of them
 
 error: `backends.größe.url`: environment variable `GONE` is not set
  --> hookgate.yaml:8:16
@@ -288,6 +290,8 @@ error: key `backends` is repeated; the first is on line 1
   |
 2 | backends: {}
   | ^^^^^^^^
+  |
+  = help: keep one of them
 
 error: this quote is never closed
  --> hookgate.yaml:6:22
