@@ -9,6 +9,8 @@ mod commands;
 mod handshakes;
 mod heads;
 mod limits;
+mod logs;
+mod operations;
 mod presets;
 mod refusals;
 mod rewrites;
