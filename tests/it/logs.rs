@@ -142,7 +142,7 @@ async fn send_canaries(gateway: &Gateway, backend: &FakeBackend) {
         "POST /hooks/a?canary HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\ncanary\r\n",
     ] {
         let mut client = Client::connect(gateway.addr()).await;
-        client.send_raw(raw.as_bytes()).await.unwrap();
+        assert!(client.send_raw(raw.as_bytes()).await.is_ok());
         let _ = client.try_read_response().await;
     }
 }
