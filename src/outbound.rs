@@ -131,8 +131,9 @@ impl Road {
                         is_head,
                     });
                 }
-                Err(Failure::BrokenOff) if reused && stale < STALE_MAX => stale += 1,
-                Err(failure) => return Err(failure),
+                Err(Broken::Unanswered) if reused && stale < STALE_MAX => stale += 1,
+                Err(Broken::Unanswered) => return Err(Failure::BrokenOff),
+                Err(Broken::Failed(failure)) => return Err(failure),
             }
         }
     }
@@ -178,19 +179,28 @@ impl Road {
         method: &str,
         head: &Bytes,
         body: &Bytes,
-    ) -> Result<HttpSession, Failure> {
+    ) -> Result<HttpSession, Broken> {
         let deadline = Instant::now() + self.backend.response_timeout;
         let written = timeout_at(deadline, write(&mut stream, head, body)).await;
-        let written = written.map_err(|_| Failure::ResponseTimeout)?;
+        let written = written.map_err(|_| Broken::Failed(Failure::ResponseTimeout))?;
         let mut session = HttpSession::new(stream);
         let read = timeout_at(deadline, read_head(&mut session, method)).await;
         match (written, read) {
             // A backend may answer before it has read everything, and close: its answer counts.
             (_, Ok(Ok(()))) => Ok(session),
-            (Ok(()), Err(_)) => Err(Failure::ResponseTimeout),
-            (Err(_), _) | (Ok(()), Ok(Err(_))) => Err(Failure::BrokenOff),
+            (_, Ok(Err(broken))) => Err(broken),
+            (Ok(()), Err(_)) => Err(Broken::Failed(Failure::ResponseTimeout)),
+            (Err(_), Err(_)) => Err(Broken::Failed(Failure::BrokenOff)),
         }
     }
+}
+
+/// How an exchange ended without an answer.
+enum Broken {
+    /// The connection ended before one byte came back: if it was pooled, it was stale.
+    Unanswered,
+    /// The backend said or withheld something: it may have acted on the request.
+    Failed(Failure),
 }
 
 async fn write(stream: &mut Stream, head: &Bytes, body: &Bytes) -> std::io::Result<()> {
@@ -200,19 +210,32 @@ async fn write(stream: &mut Stream, head: &Bytes, body: &Bytes) -> std::io::Resu
 }
 
 /// Reads the head of the final answer; interim ones are for this hop and end here.
-async fn read_head(session: &mut HttpSession, method: &str) -> Result<(), Failure> {
-    for _ in 0..INTERIM_MAX {
+async fn read_head(session: &mut HttpSession, method: &str) -> Result<(), Broken> {
+    for interim in 0..INTERIM_MAX {
         session.read_response().await.map_err(|error| {
             tracing::debug!(kind = ?error.etype(), method, "read answer");
-            Failure::BrokenOff
+            if interim == 0 && is_unanswered(&error) {
+                Broken::Unanswered
+            } else {
+                Broken::Failed(Failure::BrokenOff)
+            }
         })?;
         match session.get_status() {
             Some(status) if status.is_informational() => {}
             Some(_) => return Ok(()),
-            None => return Err(Failure::BrokenOff),
+            None => break,
         }
     }
-    Err(Failure::BrokenOff)
+    Err(Broken::Failed(Failure::BrokenOff))
+}
+
+/// Whether the connection ended with nothing read; Pingora tells that only in words.
+fn is_unanswered(error: &pingora_core::Error) -> bool {
+    let context = error.context.as_ref();
+    matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError
+    ) && context.is_some_and(|context| context.as_str().ends_with("already read: 0"))
 }
 
 /// A backend's answer: its head is here, its body is still coming.

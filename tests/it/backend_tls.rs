@@ -1,7 +1,5 @@
 //! A backend behind TLS is reached only when its certificate is the one that is expected.
 
-use tempfile::TempDir;
-
 use crate::support::backend::FakeBackend;
 use crate::support::client::{Client, Request, send};
 use crate::support::gateway::Gateway;
@@ -10,8 +8,7 @@ use crate::support::tls::{Authority, TlsFront};
 
 /// Starts with the authority's certificate beside the config, as `ca.pem`.
 async fn start(authority: &Authority, url: &str, tls: &str) -> Gateway {
-    let dir = TempDir::new().expect("a temporary directory");
-    std::fs::write(dir.path().join("ca.pem"), authority.pem()).expect("a file can be written");
+    let dir = authority.dir();
     let yaml = format!(
         "
 server: {{listen: 127.0.0.1:0}}

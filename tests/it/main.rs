@@ -10,6 +10,8 @@ mod conf;
 mod handshakes;
 mod heads;
 mod limits;
+mod logs;
+mod operations;
 mod presets;
 mod refusals;
 mod rewrites;

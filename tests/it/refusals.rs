@@ -217,7 +217,7 @@ async fn each_request_is_counted_and_logged_once_with_its_reason() {
     let mut expected = Vec::new();
     for (request, status, route, reason) in refused(b"{}") {
         client.request(&request).await;
-        expected.push((route, "refused", reason, status));
+        expected.push((route, "refused", reason, u64::from(status)));
     }
     client.request(&github::post("/small", noise(1025))).await;
     expected.push(("small", "refused", "body_too_large", 413));
@@ -245,7 +245,7 @@ async fn each_request_is_counted_and_logged_once_with_its_reason() {
         .iter()
         .map(|line| {
             let text = |key: &str| line[key].as_str().unwrap_or("(none)");
-            let status = line["status"].as_u64().unwrap_or_default() as u16;
+            let status = line["status"].as_u64().unwrap_or_default();
             (text("route"), text("verdict"), text("reason"), status)
         })
         .collect();

@@ -151,7 +151,10 @@ impl ServerApp for Door {
             stream.selected_alpn_proto() == Some(ALPN::H2)
         } else {
             let limit = self.gateway.snapshot().limits.head;
-            timeout(limit, begins_http2(&mut stream)).await.ok()??
+            tokio::select! {
+                told = timeout(limit, begins_http2(&mut stream)) => told.ok()??,
+                () = the_end_of_idling(shutdown.clone()) => return None,
+            }
         };
         if is_http2 {
             self.http2.process_new(stream, shutdown).await;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,10 +26,16 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
     }
 
-    /// Its own certificate as a PEM file.
-    pub fn pem(&self) -> String {
+    fn pem(&self) -> String {
         let base64 = STANDARD.encode(self.0.der());
         format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    }
+
+    /// A directory with its certificate as `ca.pem`.
+    pub fn dir(&self) -> TempDir {
+        let dir = TempDir::new().expect("a temporary directory");
+        std::fs::write(dir.path().join("ca.pem"), self.pem()).expect("a file can be written");
+        dir
     }
 
     /// A server with a certificate for these names or addresses.
