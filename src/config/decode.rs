@@ -44,7 +44,7 @@ use error::Error;
 use place::Place;
 
 pub use error::hinted;
-pub use schema::forbid_null_members;
+pub use schema::{allow_expressions, forbid_null_members};
 pub use shapes::{Entries, Field, OneOrMany, Template, TextOr};
 
 /// Replaces the `${{ … }}` expressions of a text, or says why it cannot.

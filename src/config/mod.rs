@@ -268,5 +268,6 @@ pub fn admin_address(path: &Path) -> Result<Option<ListenAddress>, LoadError> {
 pub fn schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(raw::File);
     decode::forbid_null_members(&mut schema);
+    decode::allow_expressions(&mut schema);
     schema.to_value()
 }

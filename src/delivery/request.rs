@@ -228,12 +228,14 @@ fn set_host(headers: &mut Headers, head: &Head, deliver: &Deliver) {
     }
 }
 
-/// A body has its length; a request that never had a body does not get one.
+/// A body has its length, an empty one too where the method means one (RFC 9110, 8.6); a `GET`
+/// that never had a body does not get one.
 fn set_length(headers: &mut Headers, head: &Head, body_bytes: usize) {
     let declared = ["content-length", "transfer-encoding"]
         .iter()
         .any(|name| head.headers.first(name).is_some());
-    if declared || body_bytes > 0 {
+    let means_body = matches!(head.method.as_str(), "POST" | "PUT" | "PATCH");
+    if declared || body_bytes > 0 || means_body {
         headers.set("Content-Length", body_bytes.to_string());
     }
 }

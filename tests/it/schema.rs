@@ -85,7 +85,7 @@ server:
   listen: ["127.0.0.1:0", "unix:/run/hookgate-test.sock"]
   trusted_proxies: [10.0.0.0/8, unix]
   timeout: {head: 10s, body: 30s, piece: 500ms}
-  threads: 2
+  threads: "${{ env.NONE | default(2) }}"
 admin: {listen: "off"}
 log: {format: json, headers: X-GitHub-Event, redact: [X-Token]}
 secrets_dir: secrets
@@ -101,9 +101,14 @@ routes:
       methods: POST
       allow: 192.0.2.0/24
       deny: [192.0.2.7]
-      body_max: 5MiB
+      body_max: "${{ env.NONE | default('5MiB') }}"
       verify: {provider: github, secrets: "${{ secret.a }}", enforce: true, refused_status: 403}
-    deliver: {to: app, mode: proxy, path: "/in/{name}", headers: {X-Set: a, X-Gone: null}}
+      rate_limit:
+        - {rate: 50/s, burst: 100}
+        - {by: {path: name}, rate: 10/min}
+        - {by: $.account, rate: 5/h, stage: after}
+    dedup: {key: [$.id, "header:X-Part"], window: 1h, let_through: {header: X-Again}}
+    deliver: {to: app, mode: "${{ env.NONE | default('proxy') }}", path: "/in/{name}", headers: {X-Set: a, X-Gone: null}}
   own:
     webhook:
       path: /own/*

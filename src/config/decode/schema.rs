@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::transform::transform_subschemas;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::shapes::{Entries, Field, OneOrMany, Template, TextOr};
 
@@ -41,6 +41,36 @@ fn forbid_null(member: &mut Value) {
     }
     if let Some(Value::Array(choices)) = member.get_mut("anyOf") {
         choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+    }
+}
+
+/// Lets `${{ … }}` stand where a number, a truth value, a unit or one of several words is asked
+/// for: an expression can make any of them.
+pub fn allow_expressions(schema: &mut Schema) {
+    transform_subschemas(&mut allow_expressions, schema);
+    let expression = json!({"type": "string", "pattern": r"\$\{\{"});
+    let is_scalar = |name: &Value| matches!(name.as_str(), Some("integer" | "number" | "boolean"));
+    let types = match schema.get("type") {
+        Some(Value::Array(types)) => types.clone(),
+        Some(one) => vec![one.clone()],
+        None => Vec::new(),
+    };
+    let is_word = |choice: &Value| choice.get("const").is_some_and(Value::is_string);
+    let words = schema.get("oneOf").and_then(Value::as_array);
+    if words.is_some_and(|choices| choices.iter().any(is_word)) {
+        if let Some(Value::Array(choices)) = schema.get_mut("oneOf") {
+            choices.push(expression);
+        }
+        return;
+    }
+    let is_closed_text = schema.get("pattern").is_some() || schema.get("enum").is_some();
+    if types.iter().any(is_scalar) || is_closed_text {
+        let description = schema.remove("description");
+        let plain = std::mem::take(schema);
+        *schema = json_schema!({"anyOf": [plain, expression]});
+        if let Some(description) = description {
+            schema.insert("description".to_owned(), description);
+        }
     }
 }
 
