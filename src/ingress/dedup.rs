@@ -85,7 +85,7 @@ pub trait Ledger: Send + Sync {
 /// Settles or releases a claim; only a [`Ticket`] calls it.
 pub trait Settle: Send + Sync {
     /// Records the answer; those who wait get it.
-    fn settle(&self, key: DedupKey, answer: Recorded, now: Duration);
+    fn settle(&self, key: DedupKey, answer: Recorded);
     /// Forgets the claim; one of those who wait becomes the first.
     fn release(&self, key: DedupKey);
 }
@@ -105,9 +105,9 @@ impl Ticket {
     }
 
     /// Records the answer for duplicates to come.
-    pub fn settle(mut self, answer: Recorded, now: Duration) {
+    pub fn settle(mut self, answer: Recorded) {
         if let Some(ledger) = self.ledger.take() {
-            ledger.settle(self.key, answer, now);
+            ledger.settle(self.key, answer);
         }
     }
 }

@@ -38,7 +38,7 @@ struct Table {
 enum Entry {
     InFlight {
         outcome: watch::Sender<Option<Recorded>>,
-        window: Duration,
+        until: Duration,
     },
     Settled {
         answer: Recorded,
@@ -77,9 +77,13 @@ impl Ledger for MemoryLedger {
             Some(Entry::InFlight { outcome, .. }) => Claim::InFlight(Waiter(outcome.subscribe())),
             None => {
                 let (outcome, _) = watch::channel(None);
-                table
-                    .entries
-                    .insert(key, Entry::InFlight { outcome, window });
+                table.entries.insert(
+                    key,
+                    Entry::InFlight {
+                        outcome,
+                        until: now.saturating_add(window),
+                    },
+                );
                 drop(table);
                 match self.this.upgrade() {
                     Some(ledger) => Claim::First(Ticket::new(key, ledger)),
@@ -97,12 +101,11 @@ impl Ledger for MemoryLedger {
 }
 
 impl Settle for MemoryLedger {
-    fn settle(&self, key: DedupKey, answer: Recorded, now: Duration) {
+    fn settle(&self, key: DedupKey, answer: Recorded) {
         let mut table = self.lock();
-        let Some(Entry::InFlight { outcome, window }) = table.entries.remove(&key) else {
+        let Some(Entry::InFlight { outcome, until }) = table.entries.remove(&key) else {
             return;
         };
-        let until = now.saturating_add(window);
         table.bytes += cost(&answer);
         table.expiry.insert((until, key));
         table.entries.insert(
@@ -205,14 +208,14 @@ mod tests {
                 Claim::First(_) | Claim::Seen(_) => panic!("claimed twice"),
             }
         }
-        ticket.settle(answer("a"), at(1));
+        ticket.settle(answer("a"));
         for waiter in waiting {
             assert_eq!(waiter.await.unwrap(), Some(answer("a")));
         }
         assert!(
-            matches!(ledger.claim(key(1), at(60), WINDOW).await, Claim::Seen(seen) if seen == answer("a"))
+            matches!(ledger.claim(key(1), at(59), WINDOW).await, Claim::Seen(seen) if seen == answer("a"))
         );
-        assert!(first(&ledger, 1, 61).await.is_some(), "the window is over");
+        assert!(first(&ledger, 1, 60).await.is_some(), "the window is over");
     }
 
     #[tokio::test]
@@ -236,7 +239,7 @@ mod tests {
             first(&ledger, n, u64::from(n))
                 .await
                 .unwrap()
-                .settle(answer("a"), at(u64::from(n)));
+                .settle(answer("a"));
         }
         assert_eq!(ledger.size(), (3, 1));
         assert!(
@@ -244,7 +247,7 @@ mod tests {
             "the oldest is forgotten"
         );
         assert!(first(&ledger, 3, 4).await.is_none());
-        flying.settle(answer("b"), at(5));
+        flying.settle(answer("b"));
         assert!(matches!(
             ledger.claim(key(9), at(6), WINDOW).await,
             Claim::Seen(_)
@@ -258,7 +261,7 @@ mod tests {
             first(&ledger, n, u64::from(n))
                 .await
                 .unwrap()
-                .settle(answer("0123456789"), at(u64::from(n)));
+                .settle(answer("0123456789"));
         }
         assert_eq!(ledger.size().0, 2);
     }

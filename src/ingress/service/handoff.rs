@@ -141,7 +141,7 @@ impl<'a> Exchange<'a> {
         }
         if let Some(record) = record {
             // The backend has done its work, whether or not the sender is still there.
-            record.settle(sent, self.gateway.clock.monotonic());
+            record.settle(sent);
         }
         if !sent {
             return Relayed::SenderLeft(status);
@@ -262,13 +262,13 @@ impl Record {
     }
 
     /// `whole` = the body came to its end.
-    fn settle(self, whole: bool, now: std::time::Duration) {
+    fn settle(self, whole: bool) {
         let body = self.body.filter(|_| whole).map(BytesMut::freeze);
         let answer = Recorded {
             status: self.status,
             headers: self.headers,
             body,
         };
-        self.ticket.settle(answer, now);
+        self.ticket.settle(answer);
     }
 }
