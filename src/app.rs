@@ -26,7 +26,7 @@ use pingora_core::server::{
 use pingora_core::services::Service as PingoraService;
 use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
@@ -113,6 +113,7 @@ pub struct App {
     drain: Duration,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    reloader: Option<Arc<Reloader>>,
 }
 
 impl App {
@@ -177,9 +178,6 @@ impl App {
             service.inner.threads = Some(1);
             server.add_service(service);
         }
-        if let Some(reloader) = reloader {
-            server.add_service(background_service("reload", Hangups { reloader }));
-        }
         let drain = config.server.drain;
         Ok(Self {
             gateway,
@@ -189,6 +187,7 @@ impl App {
             drain,
             readiness,
             metrics,
+            reloader,
         })
     }
 
@@ -224,6 +223,7 @@ impl App {
             "roads",
             Watch {
                 gateway: self.gateway.clone(),
+                reloader: self.reloader,
                 progress: Box::new(progress),
             },
         ));
@@ -382,15 +382,18 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
     }
 }
 
-/// Keeps the roads to the backends fresh.
+/// Keeps the roads to the backends fresh, and the configuration on SIGHUP.
 struct Watch {
     gateway: Arc<Gateway>,
+    reloader: Option<Arc<Reloader>>,
     progress: Box<dyn Fn(Progress) + Send + Sync>,
 }
 
 #[async_trait]
 impl BackgroundService for Watch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        // Before anybody is told that we are ready: unwatched, the signal ends the process.
+        let mut hangups = signal(SignalKind::hangup()).ok();
         (self.progress)(Progress::Ready);
         let mut watched: Vec<(Arc<Road>, AbortOnDrop)> = Vec::new();
         loop {
@@ -407,8 +410,28 @@ impl BackgroundService for Watch {
             drop(snapshot);
             tokio::select! {
                 () = swapped => {}
+                () = hangup(&mut hangups) => self.reload().await,
                 _ = shutdown.changed() => return,
             }
+        }
+    }
+}
+
+/// Comes with the next SIGHUP.
+async fn hangup(hangups: &mut Option<Signal>) {
+    match hangups {
+        Some(hangups) => {
+            hangups.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Watch {
+    async fn reload(&self) {
+        if let Some(reloader) = &self.reloader {
+            // Every fault was logged, and stands in the readiness detail.
+            let _ = reloader.reload().await;
         }
     }
 }
@@ -419,30 +442,6 @@ struct AbortOnDrop(tokio::task::AbortHandle);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// SIGHUP reloads the file.
-struct Hangups {
-    reloader: Arc<Reloader>,
-}
-
-#[async_trait]
-impl BackgroundService for Hangups {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
-            tracing::error!("SIGHUP cannot be watched");
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = hangups.recv() => {
-                    // Every fault was logged, and stands in the readiness detail.
-                    let _ = self.reloader.reload().await;
-                }
-                _ = shutdown.changed() => return,
-            }
-        }
     }
 }
 

@@ -234,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_ledger_forgets_what_is_oldest_and_never_what_is_in_flight() {
         let ledger = MemoryLedger::with_limits(2, usize::MAX);
-        let flying = first(&ledger, 9, 0).await.unwrap();
+        let flying = first(&ledger, 9, 5).await.unwrap();
         for n in 1..=3 {
             first(&ledger, n, u64::from(n))
                 .await

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::dedup::Ledger;
 use super::gate::Gate;
@@ -85,9 +86,9 @@ impl Gateway {
         self.swapped.notify_waiters();
     }
 
-    /// Comes when the snapshot was swapped.
-    pub async fn swapped(&self) {
-        self.swapped.notified().await;
+    /// Comes when the snapshot is swapped after this call.
+    pub fn swapped(&self) -> Notified<'_> {
+        self.swapped.notified()
     }
 
     /// What is remembered of events.
