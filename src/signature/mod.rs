@@ -12,6 +12,7 @@ pub mod preset;
 pub mod scheme;
 pub mod sign;
 pub mod verify;
+mod window;
 
 pub use place::Request;
 pub use preset::{Preset, Presets};

@@ -7,7 +7,7 @@ use crate::event::{Head, Headers};
 use crate::secret::Secret;
 use crate::signature::key::{Key, KeyEncoding, KeyRule};
 use crate::signature::message::Message;
-use crate::signature::scheme::{SchemeError, SchemeParts};
+use crate::signature::scheme::{SchemeError, SchemeParts, TimeUnit};
 use crate::signature::sign::Stamp;
 
 const NOW: i64 = 1_767_225_600;
