@@ -20,6 +20,7 @@ mod reloads;
 mod rewrites;
 mod schema;
 mod sdks;
+mod sdks_beyond_bodies;
 mod send_command;
 mod several_urls;
 mod support;
