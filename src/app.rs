@@ -32,7 +32,7 @@ use crate::admin::{Admin, Readiness};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::ingress::dedup::memory::MemoryLedger;
-use crate::ingress::service::{Door, Gateway, Snapshot};
+use crate::ingress::service::{Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::{self, Roads};
 
@@ -121,8 +121,17 @@ impl App {
     /// [`StartError`] names the address that cannot be had.
     pub fn new(config: Config) -> Result<Self, StartError> {
         let mut sockets = Vec::new();
-        for address in &config.server.listen {
-            sockets.push(Socket::bind(address, "server.listen")?);
+        let mut listeners = Listeners::default();
+        for (address, listener) in &config.server.listen {
+            let socket = Socket::bind(address, "server.listen")?;
+            match &socket.address {
+                ListenAddress::Tcp(bound) => match bound.parse() {
+                    Ok(bound) => listeners.add_tcp(bound, *listener),
+                    Err(error) => return Err(StartError::Internal(format!("{bound}: {error}"))),
+                },
+                ListenAddress::Unix(path) => listeners.add_unix(path.clone(), *listener),
+            }
+            sockets.push(socket);
         }
         let admin_socket = match &config.admin.listen {
             Some(address) => Some(Socket::bind(address, "admin.listen")?),
@@ -157,7 +166,11 @@ impl App {
             .iter()
             .map(|socket| socket.address.clone())
             .collect();
-        server.add_service(Bound::new("hookgate", Door::new(gateway.clone()), sockets));
+        server.add_service(Bound::new(
+            "hookgate",
+            Door::new(gateway.clone(), listeners),
+            sockets,
+        ));
         let mut admin = None;
         if let Some(socket) = admin_socket {
             admin = Some(socket.address.clone());

@@ -47,6 +47,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Connections that are open on the webhook listeners.
     pub connections: IntGauge,
+    /// Connections that were closed before their first request, by reason.
+    pub connections_refused: IntCounterVec,
     /// Addresses of a backend by state (`healthy`, `unhealthy`).
     pub backend_addresses: IntGaugeVec,
 }
@@ -108,6 +110,12 @@ impl Metrics {
             connections: IntGauge::new(
                 "hookgate_connections",
                 "Connections that are open on the webhook listeners.",
+            )?,
+            connections_refused: counter(
+                &registry,
+                "hookgate_connections_refused_total",
+                "Connections that were closed before their first request, by reason.",
+                &["reason"],
             )?,
             backend_addresses: IntGaugeVec::new(
                 Opts::new(

@@ -2,4 +2,5 @@
 
 mod bytes;
 mod heads;
+mod smuggling;
 mod support;
