@@ -5,6 +5,7 @@
 //! (signature: 401, handshakes) → [`rate_limit`] of the genuine (429) → [`dedup`] → hand-off. Every way to be turned away is one row of [`refusal`].
 
 pub mod body;
+pub mod chunks;
 pub mod dedup;
 pub mod gate;
 pub mod head;

@@ -170,12 +170,7 @@ mod tests {
         check(&v2(1, 0x12, &[0; 12]));
         check(&v2(1, 0x11, &[0; 4]));
         check(&v2(7, 0x11, &[0; 12]));
-        let endless = [
-            v2::PROTOCOL_PREFIX,
-            &[0x21, 0x11, 0xff, 0xff],
-            &[0; 4092],
-        ]
-        .concat();
+        let endless = [v2::PROTOCOL_PREFIX, &[0x21, 0x11, 0xff, 0xff], &[0; 4092]].concat();
         check(&endless);
     }
 }

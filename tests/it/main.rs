@@ -2,5 +2,7 @@
 
 mod bytes;
 mod heads;
+mod limits;
+mod proxy_protocol;
 mod smuggling;
 mod support;

@@ -148,9 +148,16 @@ async fn chunks_that_are_written_wrongly() {
         "5g\r\nhello\r\n0\r\n\r\n",
         "11111111111111115\r\nhello\r\n0\r\n\r\n",
         "ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        "\r\n\r\n",
+        ";a=b\r\n\r\n",
+        "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        "5;a\0b\r\nhello\r\n0\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
         "5\r\nhello\r\n0\r\n\n",
         "5\r\nhello\r\n0\r\nA: b\n\r\n",
         "5\r\nhello\r\n0\r\nA: b\rc\r\n\r\n",
+        "5\r\nhello\r\n0\r\n: b\r\n\r\n",
+        "5\r\nhello\r\n0\r\n folded\r\n\r\n",
     ];
     let raws = bodies.map(|body| post("Transfer-Encoding: chunked\r\n", body));
     are_refused(&raws).await;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ConnectionLimits;
 use crate::event::Head;
+use crate::ingress::chunks::ChunkWatch;
 use crate::ingress::head::{self, HeadScan};
 use crate::ingress::refusal::Refusal;
 
@@ -20,24 +21,43 @@ const ROOM: usize = 4096;
 
 /// What came over a connection.
 pub(super) enum Arrival {
-    /// A head, and the bytes that begin with it.
-    Request { head: Head, bytes: BytesMut },
+    /// A head, the bytes that begin with it, and who watches a chunked body.
+    Request {
+        head: Head,
+        bytes: BytesMut,
+        watch: Option<ChunkWatch>,
+    },
     /// What can be no head.
     Refused(Refusal),
     /// Nothing, for as long as a connection may idle, or until it was closed.
     Nothing,
 }
 
-/// Reads a head. `bytes` is what was read of it along with the request before; `idle` how long its
-/// first byte is waited for.
+/// How long a head is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wait {
+    /// On a new connection, which was opened to send it.
+    Until(Instant),
+    /// For its first byte; from there on for as long as a head may take.
+    Idle(Duration),
+}
+
+/// Reads a head. `bytes` is what was read of it already.
 pub(super) async fn read(
     stream: &mut Stream,
     mut bytes: BytesMut,
-    idle: Duration,
+    wait: Wait,
     limits: &ConnectionLimits,
 ) -> Arrival {
     let mut scan = HeadScan::default();
-    let mut deadline = Instant::now() + if bytes.is_empty() { idle } else { limits.head };
+    let first_byte = match wait {
+        Wait::Until(deadline) => deadline,
+        Wait::Idle(idle) => Instant::now() + idle,
+    };
+    let mut deadline = match wait {
+        Wait::Idle(_) if !bytes.is_empty() => Instant::now() + limits.head,
+        _ => first_byte,
+    };
     loop {
         let end = match scan.end(&bytes) {
             Ok(end) => end,
@@ -52,6 +72,9 @@ pub(super) async fn read(
             Some(2) => {
                 bytes.advance(2);
                 scan = HeadScan::default();
+                if bytes.is_empty() {
+                    deadline = first_byte;
+                }
                 continue;
             }
             Some(end) => return whole(bytes, end, limits),
@@ -68,16 +91,27 @@ pub(super) async fn read(
             }
             Err(_) if was_idle => return Arrival::Nothing,
             Err(_) => return Arrival::Refused(Refusal::HeadSlow),
-            Ok(Ok(_)) if was_idle => deadline = Instant::now() + limits.head,
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => {
+                if was_idle && matches!(wait, Wait::Idle(_)) {
+                    deadline = Instant::now() + limits.head;
+                }
+            }
         }
     }
 }
 
 fn whole(bytes: BytesMut, end: usize, limits: &ConnectionLimits) -> Arrival {
-    let raw = Bytes::copy_from_slice(bytes.get(..end).unwrap_or_default());
-    match head::from_http1(&raw, limits.headers) {
-        Ok(head) => Arrival::Request { head, bytes },
-        Err(refusal) => Arrival::Refused(refusal),
+    let (raw, rest) = bytes.split_at_checked(end).unwrap_or_default();
+    let head = match head::from_http1(&Bytes::copy_from_slice(raw), limits.headers) {
+        Ok(head) => head,
+        Err(refusal) => return Arrival::Refused(refusal),
+    };
+    let is_chunked = head.headers.first("transfer-encoding").is_some();
+    let mut watch = is_chunked.then(ChunkWatch::default);
+    if let Some(watch) = &mut watch
+        && watch.see(rest).is_err()
+    {
+        return Arrival::Refused(Refusal::Malformed("a chunk that is none"));
     }
+    Arrival::Request { head, bytes, watch }
 }

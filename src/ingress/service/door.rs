@@ -15,13 +15,14 @@ use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::LINGER_TIME_MAX;
-use super::arrival::{self, Arrival};
+use super::arrival::{self, Arrival, Wait};
 use super::exchange::Exchange;
 use super::listener::{Listeners, Origin};
 use super::request::{Caller, read_http2_head};
+use super::watched::Watched;
 use super::{Gateway, Snapshot};
 use crate::event::{ClientAddr, Head};
 use crate::ingress::proxy_protocol::{self, Announced, NoHeader};
@@ -31,8 +32,6 @@ use crate::metrics::Metrics;
 
 /// The first bytes of HTTP/2 with prior knowledge (RFC 9113, 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How much of the preface tells it from every HTTP/1 method. No HTTP/1 request is shorter.
-const H2_TELL: usize = 3;
 /// The most requests that one HTTP/2 connection has in flight.
 const H2_STREAMS_MAX: u32 = 100;
 /// How long a connection without a request lives on when the gateway stops: what its sender has
@@ -64,8 +63,12 @@ impl Door {
     }
 
     /// Lets a connection in, if there is a place for it and it says what its listener asks for.
-    async fn admit(&self, stream: Stream) -> Result<(L4Stream, Slot), Turned> {
-        let snapshot = self.gateway.snapshot();
+    async fn admit(
+        &self,
+        stream: Stream,
+        snapshot: &Snapshot,
+        deadline: Instant,
+    ) -> Result<(L4Stream, Slot), Turned> {
         let limits = &snapshot.limits;
         let mut slot = self.gateway.slots.take(limits.connections)?;
         let stream = stream.into_any().downcast::<L4Stream>();
@@ -77,7 +80,7 @@ impl Door {
             if !snapshot.gate.trusts(peer) {
                 return Err(Turned::ProxyUntrusted);
             }
-            let announced = timeout(limits.head, read_proxy_header(&mut stream)).await;
+            let announced = timeout_at(deadline, read_proxy_header(&mut stream)).await;
             let client = announced.map_err(|_| Turned::ProxyHeader)??;
             if let Some(client) = client {
                 speak_for(&mut stream, client);
@@ -94,19 +97,24 @@ impl Door {
         Ok((stream, slot))
     }
 
-    async fn serve_http1(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
-        let mut read_ahead = BytesMut::new();
-        let mut idle = self.gateway.snapshot().limits.head;
+    /// Serves a connection of HTTP/1, of which `read_ahead` was read already.
+    async fn serve_http1(
+        &self,
+        mut stream: Stream,
+        mut read_ahead: BytesMut,
+        mut wait: Wait,
+        shutdown: &ShutdownWatch,
+    ) {
         let mut served = 0;
         loop {
             let snapshot = self.gateway.snapshot();
             let limits = &snapshot.limits;
             let arrival = tokio::select! {
-                arrival = arrival::read(&mut stream, read_ahead, idle, limits) => arrival,
+                arrival = arrival::read(&mut stream, read_ahead, wait, limits) => arrival,
                 () = the_end_of_idling(shutdown.clone()) => return,
             };
-            let (head, bytes) = match arrival {
-                Arrival::Request { head, bytes } => (head, bytes),
+            let (head, bytes, watch) = match arrival {
+                Arrival::Request { head, bytes, watch } => (head, bytes, watch),
                 Arrival::Nothing => return,
                 Arrival::Refused(refusal) => {
                     let exchange =
@@ -120,18 +128,22 @@ impl Door {
             } else {
                 Next::Keep
             };
+            if let Some(watch) = watch {
+                stream = Box::new(Watched::new(stream, watch));
+            }
             let session = begin_http1(stream, bytes, limits.idle);
             // Boxed, so that an idle connection does not carry the room of an exchange.
             let served = Box::pin(self.gateway.serve_http1(session, &snapshot, &head, next)).await;
             let Some(session) = served else { return };
-            (stream, read_ahead) = match session.finish().await {
-                Ok(Some(reusable)) => {
-                    let (stream, read_ahead) = reusable.into_parts();
-                    (stream, read_ahead.unwrap_or_default())
-                }
-                Ok(None) | Err(_) => return,
+            let Ok(Some(reusable)) = session.finish().await else {
+                return;
             };
-            idle = limits.idle;
+            let (watched, behind) = reusable.into_parts();
+            let Some(unwatched) = Watched::unwatch(watched) else {
+                return;
+            };
+            (stream, read_ahead) = (unwatched, behind.unwrap_or_default());
+            wait = Wait::Idle(limits.idle);
         }
     }
 }
@@ -281,24 +293,39 @@ impl ServerApp for Door {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let _open = Open::new(&self.gateway.metrics);
-        let (stream, _slot) = match self.admit(stream).await {
+        let snapshot = self.gateway.snapshot();
+        let deadline = Instant::now() + snapshot.limits.head;
+        let (mut stream, _slot) = match self.admit(stream, &snapshot, deadline).await {
             Ok(admitted) => admitted,
             Err(turned) => {
-                let reason = turned.label();
-                tracing::debug!(reason, "connection closed");
-                let refused = &self.gateway.metrics.connections_refused;
-                refused.with_label_values(&[reason]).inc();
+                self.count(turned);
                 return None;
             }
         };
-        let mut stream: Stream = Box::new(stream);
-        let limit = self.gateway.snapshot().limits.head;
-        if timeout(limit, begins_http2(&mut stream)).await.ok()?? {
-            self.http2.process_new(stream, shutdown).await;
+        drop(snapshot);
+        let mut start = BytesMut::new();
+        let is_http2 = tokio::select! {
+            is_http2 = begins_http2(&mut stream, &mut start, deadline) => is_http2,
+            () = the_end_of_idling(shutdown.clone()) => return None,
+        };
+        if is_http2 {
+            stream.rewind(&start);
+            self.http2.process_new(Box::new(stream), shutdown).await;
         } else {
-            self.serve_http1(stream, shutdown).await;
+            let wait = Wait::Until(deadline);
+            self.serve_http1(Box::new(stream), start, wait, shutdown)
+                .await;
         }
         None
+    }
+}
+
+impl Door {
+    fn count(&self, turned: Turned) {
+        let reason = turned.label();
+        tracing::debug!(reason, "connection closed");
+        let refused = &self.gateway.metrics.connections_refused;
+        refused.with_label_values(&[reason]).inc();
     }
 }
 
@@ -318,16 +345,21 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Looks at the first bytes without taking them; `None` when the connection ends first.
-async fn begins_http2(stream: &mut Stream) -> Option<bool> {
-    let mut tell = [0; H2_TELL];
-    if !stream.try_peek(&mut tell).await.ok()? || !H2_PREFACE.starts_with(&tell) {
-        return Some(false);
+/// Reads for as long as it could be HTTP/2: at most the whole preface, since Pingora awaits that
+/// without a time limit.
+async fn begins_http2(stream: &mut L4Stream, start: &mut BytesMut, deadline: Instant) -> bool {
+    while H2_PREFACE.starts_with(start) {
+        let left = H2_PREFACE.len().saturating_sub(start.len());
+        if left == 0 {
+            return true;
+        }
+        let mut source = (&mut *stream).take(left as u64);
+        let read = timeout_at(deadline, source.read_buf(start)).await;
+        if matches!(read, Ok(Ok(0) | Err(_)) | Err(_)) {
+            return false;
+        }
     }
-    // The whole preface is awaited here, under the caller's time limit: Pingora awaits it without.
-    let mut preface = [0; H2_PREFACE.len()];
-    stream.try_peek(&mut preface).await.ok()?;
-    Some(preface == H2_PREFACE)
+    false
 }
 
 /// Serves HTTP/2 connections; Pingora takes them apart into requests.

@@ -12,6 +12,7 @@ mod exchange;
 mod handoff;
 pub mod listener;
 mod request;
+mod watched;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
