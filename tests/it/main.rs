@@ -2,6 +2,7 @@
 
 mod bytes;
 mod heads;
+mod idle;
 mod limits;
 mod proxy_protocol;
 mod smuggling;
