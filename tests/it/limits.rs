@@ -292,3 +292,35 @@ async fn a_thousand_connections_from_one_address_leave_the_others_alone() {
     other.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
 }
+
+#[tokio::test]
+async fn a_body_that_nobody_wants_is_read_within_bounds() {
+    let backend = FakeBackend::start().await;
+    let gateway = start(&backend, "timeout: {body: 60s}").await;
+    for head in [
+        "POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    ] {
+        let stream = TcpStream::connect(gateway.addr()).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        write.write_all(head.as_bytes()).await.unwrap();
+        let started = Instant::now();
+        let endless = tokio::spawn(async move {
+            let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
+            let mut sent = 0;
+            while write.write_all(chunk.as_bytes()).await.is_ok() {
+                sent += chunk.len();
+            }
+            sent
+        });
+        let mut answer = [0; 12];
+        read.read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 40"), "{answer:?}");
+        let sent = endless.await.unwrap();
+        lasts(started, 0, 4000);
+        // What the gateway read, and what the two sockets hold.
+        assert!(sent < 16 << 20, "{sent} bytes went out after {head:?}");
+    }
+    is_served(&gateway).await;
+}

@@ -2,7 +2,8 @@
 
 use crate::support::backend::FakeBackend;
 use crate::support::client::{Client, Request, Response};
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, run};
+use crate::support::h2c::H2Client;
 
 const V2_PREFIX: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const REFUSED: &str = "hookgate_connections_refused_total";
@@ -127,6 +128,21 @@ async fn a_header_may_come_byte_by_byte_or_along_with_the_request() {
 }
 
 #[tokio::test]
+async fn over_http2_the_announced_address_is_the_peer() {
+    let backend = FakeBackend::start().await;
+    let gateway = start(&backend, "127.0.0.1").await;
+    let four = [192, 0, 2, 7, 192, 0, 2, 254, 3, 232, 1, 187];
+    for header in [v1_from("192.0.2.7"), v2([0x21, 0x11], &four)] {
+        let client = H2Client::connect_after(gateway.addr(), &header).await;
+        for _ in 0..2 {
+            assert_eq!(client.request(&Request::post("/some")).await.status, 200);
+            let forwarded = backend.next().await;
+            assert_eq!(forwarded.header("x-forwarded-for"), Some("192.0.2.7"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_connection_without_its_header_is_closed_without_a_word() {
     let backend = FakeBackend::start().await;
     let gateway = start(&backend, "127.0.0.1").await;
@@ -238,4 +254,58 @@ async fn connections_are_counted_for_the_announced_address() {
     );
     let other = ask(&gateway, &v1_from("198.51.100.8"), &Request::post("/open")).await;
     assert_eq!(other.status, 200);
+}
+
+#[tokio::test]
+async fn a_listener_that_would_close_every_connection_is_a_fault() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("hookgate.yaml");
+    let yaml = "
+server:
+  listen: {address: 127.0.0.1:0, proxy_protocol: true}
+  limits: {head_bytes: 2MiB, headers: 300, body_rate_min: 1KiB, connections: 0}
+backends: {app: {url: http://127.0.0.1:1}}
+routes: {open: {webhook: {path: /}, deliver: {to: app}}}
+";
+    std::fs::write(&file, yaml).unwrap();
+    let checked = run(&["check", "-c", &file.display().to_string()], b"", &[]).await;
+    let said = checked.stdout + &checked.stderr;
+    for message in [
+        "no proxy is trusted: every connection would be closed",
+        "a head may be 1KiB to 1023KiB long",
+        "no more than 256 headers can be read",
+        "`1KiB` is not a throughput",
+    ] {
+        assert!(said.contains(message), "{message} is not in:\n{said}");
+    }
+    assert_eq!(checked.code, Some(1));
+}
+
+#[tokio::test]
+async fn a_proxy_on_a_unix_socket_speaks_for_others_if_it_is_trusted() {
+    for (trusted, expected) in [("unix", Some(200)), ("127.0.0.1", None)] {
+        let backend = FakeBackend::start().await;
+        let gateway = Gateway::start(&format!(
+            "
+server:
+  listen: [{{address: \"unix:gateway.sock\", proxy_protocol: true}}, \"unix:plain.sock\"]
+  trusted_proxies: [{trusted}]
+admin: {{listen: off}}
+backends: {{app: {{url: {url}}}}}
+routes: {{open: {{webhook: {{path: /open}}, deliver: {{to: app}}}}}}
+",
+            url = backend.url(),
+        ))
+        .await;
+        let mut client = Client::connect_unix(&gateway.unix_paths()[0]).await;
+        client.send_raw(&v1_from("192.0.2.7")).await.unwrap();
+        let answered = client.try_request(&Request::post("/open")).await;
+        assert_eq!(answered.ok().map(|response| response.status), expected);
+        if expected.is_some() {
+            let forwarded = backend.next().await;
+            assert_eq!(forwarded.header("x-forwarded-for"), Some("192.0.2.7"));
+        }
+        let mut plain = Client::connect_unix(&gateway.unix_paths()[1]).await;
+        assert_eq!(plain.request(&Request::post("/open")).await.status, 200);
+    }
 }
