@@ -42,7 +42,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// process earlier.
 const GRACE_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Bytes of read buffer for a connection: the default of 64 KiB is what idle senders would cost.
-const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// Heads and bodies are read in pieces that are larger, and pass it by.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
