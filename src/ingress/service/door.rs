@@ -107,12 +107,13 @@ impl Door {
     ) {
         let mut served = 0;
         loop {
-            let snapshot = self.gateway.snapshot();
-            let limits = &snapshot.limits;
+            let limits = self.gateway.snapshot().limits;
             let arrival = tokio::select! {
-                arrival = arrival::read(&mut stream, read_ahead, wait, limits) => arrival,
+                arrival = arrival::read(&mut stream, read_ahead, wait, &limits) => arrival,
                 () = the_end_of_idling(shutdown.clone()) => return,
             };
+            // Not before the head has come: it is judged by what is in force then.
+            let snapshot = self.gateway.snapshot();
             let (head, bytes, watch) = match arrival {
                 Arrival::Request { head, bytes, watch } => (head, bytes, watch),
                 Arrival::Nothing => return,
