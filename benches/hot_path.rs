@@ -25,13 +25,13 @@ const RAW: &str = "POST /hooks/route50 HTTP/1.1\r\nHost: hooks.example.com\r\n\
     X-Hub-Signature-256: sha256=0\r\nContent-Length: 1024\r\n\r\n";
 
 fn request_head() -> Head {
-    head::from_http1(&Bytes::from_static(RAW.as_bytes())).unwrap()
+    head::from_http1(&Bytes::from_static(RAW.as_bytes()), 100).unwrap()
 }
 
 fn stages(c: &mut Criterion) {
     let raw = Bytes::from_static(RAW.as_bytes());
     c.bench_function("head: read from its bytes", |b| {
-        b.iter(|| head::from_http1(&raw).unwrap())
+        b.iter(|| head::from_http1(&raw, 100).unwrap())
     });
 
     let mut router = Router::default();
