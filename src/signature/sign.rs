@@ -8,7 +8,7 @@ use super::key::{Key, MacKey};
 use super::message::Inputs;
 use super::place::{Place, Request};
 use super::scheme::{Algorithm, Encoding, Parse, Scheme, TimeUnit, TimestampPlace};
-use super::verify::compute;
+use super::verify::{Reason, compute};
 use crate::event::Head;
 
 /// Why a request cannot be signed.
@@ -20,12 +20,9 @@ pub enum SignError {
         /// Where the scheme wants a value.
         place: String,
     },
-    /// The message asks for something that this request does not have.
-    #[error("{what} is missing, and is part of what is signed")]
-    InputMissing {
-        /// What is missing.
-        what: String,
-    },
+    /// The message asks for something that this request does not have, or has twice.
+    #[error(transparent)]
+    Input(#[from] Reason),
     /// The key was made for another kind of scheme.
     #[error("the key does not fit the scheme")]
     Key,
@@ -74,12 +71,7 @@ impl Scheme {
                     id: Some(stamp.id.as_bytes()),
                 };
                 let request = Request::new(head, body).with_public_url(public_url);
-                let tag =
-                    compute(self, MacKey::clone(mac), &request, inputs).map_err(|reason| {
-                        SignError::InputMissing {
-                            what: reason.to_string(),
-                        }
-                    })?;
+                let tag = compute(self, MacKey::clone(mac), &request, inputs)?;
                 encode(parts.encoding, &tag)
             }
         };

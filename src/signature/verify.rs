@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
 use super::key::{BASE64, BASE64_URL, Key, MacKey};
-use super::message::Inputs;
+use super::message::{Inputs, PieceError};
 use super::place::{Place, Request};
 use super::scheme::{
     Algorithm, Encoding, Parse, SIGNATURES_MAX, Scheme, TimeUnit, TimestampPlace, TimestampRule,
@@ -476,7 +476,10 @@ pub(super) fn compute(
         .parts()
         .message
         .feed(request, inputs, |piece| mac.update(piece))
-        .map_err(|what| Reason::InputMissing { what })?;
+        .map_err(|error| match error {
+            PieceError::Missing(what) => Reason::InputMissing { what },
+            PieceError::Ambiguous(what) => Reason::InputAmbiguous { what },
+        })?;
     Ok(mac.tag())
 }
 
