@@ -192,25 +192,18 @@ impl<T> Default for Tree<T> {
 impl<T> Tree<T> {
     /// The place of a pattern, made if need be.
     fn place(&mut self, pattern: &PathPattern) -> &mut Vec<Entry<T>> {
-        let inner = pattern.text.trim_start_matches('/');
-        let inner = if pattern.ends_open {
-            inner.trim_end_matches('*')
-        } else {
-            inner
-        };
-        let inner = inner
-            .strip_suffix('/')
-            .filter(|_| pattern.ends_open)
-            .unwrap_or(inner);
+        let inner = pattern.text.strip_prefix('/').unwrap_or_default();
+        let mut segments: Vec<&str> = inner.split('/').collect();
+        if pattern.ends_open {
+            segments.pop(); // the `*`
+        }
         let mut node = self;
-        if !(pattern.ends_open && inner.is_empty()) {
-            for segment in inner.split('/') {
-                node = if segment.starts_with('{') {
-                    node.named.get_or_insert_default()
-                } else {
-                    node.texts.entry(segment.to_owned()).or_default()
-                };
-            }
+        for segment in segments {
+            node = if segment.starts_with('{') {
+                node.named.get_or_insert_default()
+            } else {
+                node.texts.entry(segment.to_owned()).or_default()
+            };
         }
         if pattern.ends_open {
             &mut node.open
@@ -513,6 +506,25 @@ mod tests {
         for dots in ["/a/../b", "/%2e%2E/b", "/a\\..\\b", "/..;x/b"] {
             check(dots, PatternError::Dots);
         }
+    }
+
+    #[test]
+    fn a_path_with_empty_segments_matched_the_path_without() {
+        let router = router(&[
+            ("", "//a", "POST", "slashes"),
+            ("", "//{x}//*", "POST", "open"),
+            ("", "//*", "GET", "any"),
+        ]);
+        let find = |target| {
+            router
+                .find(&head("POST", "h", target))
+                .map(|found| *found.0)
+        };
+        assert_eq!(find("//a"), Ok("slashes"));
+        assert_eq!(find("/a"), Err(Refusal::NoRoute));
+        assert_eq!(find("//b//c"), Ok("open"));
+        let found = router.find(&head("GET", "h", "/a"));
+        assert_eq!(found.unwrap_err(), Refusal::NoRoute);
     }
 
     #[test]
