@@ -9,7 +9,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Enumerator, Object, Value};
 use minijinja::{Environment, UndefinedBehavior};
 
-use crate::secret::SecretSource;
+use crate::secret::{Secret, SecretSource};
 
 /// What begins an expression.
 pub const OPEN: &str = "${{";
@@ -19,10 +19,15 @@ const FUEL: u64 = 10_000;
 /// The longest text an expression may make, in bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
+/// The shortest secret that is looked for in other texts, in bytes: a shorter one would be found in
+/// every sentence, and keeps nothing secret.
+const MASKED_BYTES_MIN: usize = 4;
+
 /// Evaluates the expressions of one file.
 pub struct Expander {
     environment: Environment<'static>,
     trouble: Arc<Mutex<Option<String>>>,
+    revealed: Arc<Mutex<Vec<Secret>>>,
 }
 
 impl Expander {
@@ -43,16 +48,19 @@ impl Expander {
         environment.set_fuel(Some(FUEL));
         environment.set_keep_trailing_newline(true);
         let trouble = Arc::new(Mutex::new(None));
+        let revealed = Arc::new(Mutex::new(Vec::new()));
         let lookup = |kind| Lookup {
             kind,
             source: source.clone(),
             trouble: trouble.clone(),
+            revealed: revealed.clone(),
         };
         environment.add_global("env", Value::from_object(lookup(Kind::Variable)));
         environment.add_global("secret", Value::from_object(lookup(Kind::Secret)));
         Ok(Self {
             environment,
             trouble,
+            revealed,
         })
     }
 
@@ -78,6 +86,17 @@ impl Expander {
             }
             Err(error) => Err(trouble.unwrap_or_else(|| describe(&error))),
         }
+    }
+
+    /// A text about the file, with every secret masked that an expression named so far. A secret may
+    /// have been named in a place whose values are quoted.
+    pub fn masked(&self, text: &str) -> String {
+        let Ok(revealed) = self.revealed.lock() else {
+            return "***".to_owned();
+        };
+        let long = revealed.iter().map(Secret::expose);
+        long.filter(|secret| secret.len() >= MASKED_BYTES_MIN)
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 
     fn note(&self, text: Option<String>) {
@@ -120,11 +139,23 @@ struct Lookup {
     kind: Kind,
     source: Arc<SecretSource>,
     trouble: Arc<Mutex<Option<String>>>,
+    revealed: Arc<Mutex<Vec<Secret>>>,
 }
 
 impl fmt::Debug for Lookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)
+    }
+}
+
+impl Lookup {
+    /// The text of a secret, which is remembered, so that it can be masked later.
+    fn reveal(&self, secret: Secret) -> String {
+        let text = secret.expose().to_owned();
+        if let Ok(mut revealed) = self.revealed.lock() {
+            revealed.push(secret);
+        }
+        text
     }
 }
 
@@ -141,7 +172,7 @@ impl Object for Lookup {
             Kind::Secret => self
                 .source
                 .secret(name)
-                .map(|secret| secret.expose().to_owned())
+                .map(|secret| self.reveal(secret))
                 .map_err(|error| error.to_string()),
         };
         match found {

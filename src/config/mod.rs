@@ -211,7 +211,12 @@ pub fn parse(
     report.hide(hidden);
     let Some(file) = file else { return Err(report) };
     let (config, findings) = compile::compile(&file, surroundings);
-    report.add(findings.faults);
+    // Compiling knows values, not whether one of them came out of `${{ secret.NAME }}`.
+    report.add(findings.faults.into_iter().map(|fault| Fault {
+        message: expander.masked(&fault.message),
+        hint: fault.hint.map(|hint| expander.masked(&hint)),
+        ..fault
+    }));
     report.hide(findings.hidden);
     match config {
         Some(config) if report.is_empty() => Ok(config),

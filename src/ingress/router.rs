@@ -5,6 +5,7 @@
 //! another only by being the same, which [`Router::add`] refuses.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use crate::event::Head;
 
@@ -86,7 +87,7 @@ impl PathPattern {
 }
 
 fn check_segment(segment: &str, names: &mut Vec<String>) -> Result<(), PatternError> {
-    if segment == "." || segment == ".." {
+    if is_dot_segment(segment) {
         return Err(PatternError::Dots);
     }
     if segment.contains('*') {
@@ -127,10 +128,8 @@ impl HostPattern {
             Some(rest) => (true, rest.to_owned()),
             None => (false, text),
         };
-        let letters =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '[' | ']');
-        let ipv6 = name.starts_with('[') && name.chars().all(|c| letters(c) || c == ':');
-        if name.is_empty() || !(ipv6 || name.chars().all(letters)) {
+        let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || !(is_ipv6(&name) || name.chars().all(letters)) {
             return None;
         }
         Some(if below {
@@ -139,6 +138,14 @@ impl HostPattern {
             Self::Exact(name)
         })
     }
+}
+
+/// An address as it stands in `Host`: in brackets.
+fn is_ipv6(name: &str) -> bool {
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    bare.is_some_and(|bare| bare.parse::<Ipv6Addr>().is_ok())
 }
 
 /// What the path of a request captured: the values of `{name}` segments and of `*`.
@@ -185,25 +192,18 @@ impl<T> Default for Tree<T> {
 impl<T> Tree<T> {
     /// The place of a pattern, made if need be.
     fn place(&mut self, pattern: &PathPattern) -> &mut Vec<Entry<T>> {
-        let inner = pattern.text.trim_start_matches('/');
-        let inner = if pattern.ends_open {
-            inner.trim_end_matches('*')
-        } else {
-            inner
-        };
-        let inner = inner
-            .strip_suffix('/')
-            .filter(|_| pattern.ends_open)
-            .unwrap_or(inner);
+        let inner = pattern.text.strip_prefix('/').unwrap_or_default();
+        let mut segments: Vec<&str> = inner.split('/').collect();
+        if pattern.ends_open {
+            segments.pop(); // the `*`
+        }
         let mut node = self;
-        if !(pattern.ends_open && inner.is_empty()) {
-            for segment in inner.split('/') {
-                node = if segment.starts_with('{') {
-                    node.named.get_or_insert_default()
-                } else {
-                    node.texts.entry(segment.to_owned()).or_default()
-                };
-            }
+        for segment in segments {
+            node = if segment.starts_with('{') {
+                node.named.get_or_insert_default()
+            } else {
+                node.texts.entry(segment.to_owned()).or_default()
+            };
         }
         if pattern.ends_open {
             &mut node.open
@@ -356,18 +356,18 @@ impl<T> Router<T> {
     }
 }
 
-/// `.` or `..`, percent-encoded or not; a `;parameter` does not hide it.
+/// `.` or `..`, percent-encoded or not; a `;parameter` does not hide it. What separates segments or
+/// parameters does so percent-encoded too: a backend may decode first and split then.
 fn is_dot_segment(segment: &str) -> bool {
-    let segment = segment.split(';').next().unwrap_or_default();
-    let decoded = segment.replace("%2e", ".").replace("%2E", ".");
-    let separators = decoded
+    let decoded = segment
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
         .replace("%5c", "\\")
-        .replace("%5C", "\\")
-        .replace("%2f", "/");
-    let separators = separators.replace("%2F", "/");
-    separators
+        .replace("%3b", ";");
+    decoded
         .split(['/', '\\'])
-        .any(|part| part == "." || part == "..")
+        .any(|part| matches!(part.split(';').next(), Some("." | "..")))
 }
 
 #[cfg(test)]
@@ -503,7 +503,41 @@ mod tests {
         check("/{x}/{x}", PatternError::Twice("x".into()));
         check("/a?b", PatternError::Character('?'));
         check("/a b", PatternError::Character(' '));
-        check("/a/../b", PatternError::Dots);
+        for dots in ["/a/../b", "/%2e%2E/b", "/a\\..\\b", "/..;x/b"] {
+            check(dots, PatternError::Dots);
+        }
+    }
+
+    #[test]
+    fn a_path_with_empty_segments_matched_the_path_without() {
+        let router = router(&[
+            ("", "//a", "POST", "slashes"),
+            ("", "//{x}//*", "POST", "open"),
+            ("", "//*", "GET", "any"),
+        ]);
+        let find = |target| {
+            router
+                .find(&head("POST", "h", target))
+                .map(|found| *found.0)
+        };
+        assert_eq!(find("//a"), Ok("slashes"));
+        assert_eq!(find("/a"), Err(Refusal::NoRoute));
+        assert_eq!(find("//b//c"), Ok("open"));
+        let found = router.find(&head("GET", "h", "/a"));
+        assert_eq!(found.unwrap_err(), Refusal::NoRoute);
+    }
+
+    #[test]
+    fn dots_after_a_parameter_reached_the_backend() {
+        let router = router(&[("", "/hooks/*", "POST", "hooks")]);
+        for target in [
+            "/hooks/a;b%2f..%2fc",
+            "/hooks/a;b\\..\\c",
+            "/hooks/..%3Bx/c",
+        ] {
+            let found = router.find(&head("POST", "x", target));
+            assert_eq!(found.unwrap_err(), Refusal::PathAmbiguous, "{target}");
+        }
     }
 
     #[test]
@@ -520,7 +554,9 @@ mod tests {
             HostPattern::parse("[::1]"),
             Some(HostPattern::Exact("[::1]".into()))
         );
-        for wrong in ["", "*", "*.", "a/b", "a:80", "a*.b"] {
+        for wrong in [
+            "", "*", "*.", "a/b", "a:80", "a*.b", "[", "a[b]", "[a:1", "[::1]:80",
+        ] {
             assert_eq!(HostPattern::parse(wrong), None, "{wrong}");
         }
     }

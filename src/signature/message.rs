@@ -52,6 +52,17 @@ pub enum MessageError {
     },
 }
 
+/// Why a request does not have one piece of a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PieceError {
+    /// It is not there.
+    #[error("{0} is missing")]
+    Missing(String),
+    /// It stands there more than once: a backend might read another one than was signed.
+    #[error("{0} stands in the request more than once")]
+    Ambiguous(String),
+}
+
 /// The values of one request that a message may ask for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Inputs<'a> {
@@ -135,13 +146,13 @@ impl Message {
     /// Hands every piece to `take` in order.
     ///
     /// # Errors
-    /// Names the piece that this request does not have.
+    /// [`PieceError`] names the piece that this request does not have, or has twice.
     pub fn feed(
         &self,
         request: &Request<'_>,
         inputs: Inputs<'_>,
         mut take: impl FnMut(&[u8]),
-    ) -> Result<(), String> {
+    ) -> Result<(), PieceError> {
         for segment in &self.0 {
             take(&segment.read(request, inputs)?);
         }
@@ -151,8 +162,8 @@ impl Message {
     /// The whole text.
     ///
     /// # Errors
-    /// Names the piece that this request does not have.
-    pub fn render(&self, request: &Request<'_>, inputs: Inputs<'_>) -> Result<Vec<u8>, String> {
+    /// [`PieceError`] names the piece that this request does not have, or has twice.
+    pub fn render(&self, request: &Request<'_>, inputs: Inputs<'_>) -> Result<Vec<u8>, PieceError> {
         let mut text = Vec::new();
         self.feed(request, inputs, |piece| text.extend_from_slice(piece))?;
         Ok(text)
@@ -164,7 +175,7 @@ impl Segment {
         &'r self,
         request: &'r Request<'_>,
         inputs: Inputs<'r>,
-    ) -> Result<Cow<'r, [u8]>, String> {
+    ) -> Result<Cow<'r, [u8]>, PieceError> {
         let found = match self {
             Self::Literal(text) => Some(Cow::Borrowed(&text[..])),
             Self::Body => Some(Cow::Borrowed(request.body())),
@@ -177,9 +188,9 @@ impl Segment {
                 Some(url) => Some(Cow::Borrowed(url)),
                 None => request.url().map(|url| Cow::Owned(url.into_bytes())),
             },
-            Self::Value(place) => place.read(request),
+            Self::Value(place) => read_once(place, request)?,
         };
-        found.ok_or_else(|| self.describe())
+        found.ok_or_else(|| PieceError::Missing(self.describe()))
     }
 
     fn describe(&self) -> String {
@@ -191,6 +202,18 @@ impl Segment {
             Self::Value(place) => place.describe(),
             Self::Literal(_) | Self::Body | Self::Method | Self::Path => "request".into(),
         }
+    }
+}
+
+fn read_once<'r>(
+    place: &Place,
+    request: &'r Request<'_>,
+) -> Result<Option<Cow<'r, [u8]>>, PieceError> {
+    let mut values = place.read_all(request).into_iter();
+    let first = values.next();
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(PieceError::Ambiguous(place.describe())),
     }
 }
 
@@ -253,7 +276,7 @@ mod tests {
         headers.push("X-Id", "abc");
         Head {
             method: "POST".into(),
-            target: Bytes::from_static(b"/a/b?q=%20x&q=y"),
+            target: Bytes::from_static(b"/a/b?q=%20x&r=1&r=2"),
             host: None,
             headers,
         }
@@ -279,28 +302,28 @@ mod tests {
         check("v0:{ts}:{header:x-id}", "v0:17:abc");
         check("{id}.{ts}.{method}", "msg_1.17.POST");
         check("{path} {query:q}", "/a/b  x");
-        check("{url}", "https://pub.example/in?q=%20x&q=y");
+        check("{url}", "https://pub.example/in?q=%20x&r=1&r=2");
         check("{json:$.s}", "t");
         check("{{}}{{{method}}}", "{}{POST}");
         check("", "");
     }
 
     #[test]
-    fn a_missing_piece_is_named() {
+    fn a_missing_piece_is_named_and_so_is_a_repeated_one() {
         let head = head();
         let request = Request::new(&head, b"not json");
-        let check = |message: &str, missing: &str| {
+        let check = |message: &str, problem: &str| {
             let message = Message::parse(message).unwrap();
-            assert_eq!(
-                message.render(&request, Inputs::default()).unwrap_err(),
-                missing
-            );
+            let error = message.render(&request, Inputs::default()).unwrap_err();
+            assert_eq!(error.to_string(), problem);
         };
-        check("{ts}", "timestamp");
-        check("{id}", "id");
-        check("{url}", "public URL");
-        check("{header:x-none}", "header x-none");
-        check("{json:$.id}", "JSON path $.id");
+        check("{ts}", "timestamp is missing");
+        check("{id}", "id is missing");
+        check("{url}", "public URL is missing");
+        check("{header:x-none}", "header x-none is missing");
+        check("{json:$.id}", "JSON path $.id is missing");
+        let twice = "query parameter r stands in the request more than once";
+        check("{query:r}", twice);
     }
 
     #[test]

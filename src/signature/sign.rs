@@ -22,12 +22,9 @@ pub enum SignError {
         /// Where the scheme wants a value.
         place: String,
     },
-    /// The message asks for something that this request does not have.
-    #[error("{what} is missing, and is part of what is signed")]
-    InputMissing {
-        /// What is missing.
-        what: String,
-    },
+    /// The message asks for something that this request does not have, or has twice.
+    #[error(transparent)]
+    Input(#[from] Reason),
     /// Half a key.
     #[error("a public key only verifies: signing needs its private key (PKCS#8, PEM)")]
     PublicKey,
@@ -77,19 +74,16 @@ impl Scheme {
             id: Some(stamp.id.as_bytes()),
             url: None,
         };
-        let missing = |reason: Reason| SignError::InputMissing {
-            what: reason.to_string(),
-        };
         let signature = match key {
             Key::Token(secret) => present(parts.algorithm, secret.expose()),
             Key::Mac(mac) => {
                 let request = Request::new(head, body).with_public_url(public_url);
-                let tag = compute(self, MacKey::clone(mac), &request, inputs).map_err(missing)?;
+                let tag = compute(self, MacKey::clone(mac), &request, inputs)?;
                 encode(parts.encoding, &tag)
             }
             Key::Public(public) => {
                 let request = Request::new(head, body).with_public_url(public_url);
-                let message = render(self, &request, inputs).map_err(missing)?;
+                let message = render(self, &request, inputs)?;
                 let signature = public.sign(&message).ok_or(SignError::PublicKey)?;
                 encode(parts.encoding, &signature)
             }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
 use super::key::{BASE64, BASE64_URL, Key, MacKey};
-use super::message::Inputs;
+use super::message::{Inputs, PieceError};
 use super::place::{Place, Request};
 use super::scheme::{
     Algorithm, Encoding, PUBLIC_SIGNATURES_MAX, Parse, SIGNATURES_MAX, Scheme, TimestampPlace,
@@ -568,7 +568,15 @@ pub(super) fn render(
 ) -> Result<Vec<u8>, Reason> {
     let message = &scheme.parts().message;
     let rendered = message.render(request, inputs);
-    rendered.map_err(|what| Reason::InputMissing { what })
+    rendered.map_err(refused)
+}
+
+/// The reason behind a piece of the message that this request does not give.
+fn refused(error: PieceError) -> Reason {
+    match error {
+        PieceError::Missing(what) => Reason::InputMissing { what },
+        PieceError::Ambiguous(what) => Reason::InputAmbiguous { what },
+    }
 }
 
 /// The tag that the scheme's message has under a key.
@@ -582,7 +590,7 @@ pub(super) fn compute(
         .parts()
         .message
         .feed(request, inputs, |piece| mac.update(piece))
-        .map_err(|what| Reason::InputMissing { what })?;
+        .map_err(refused)?;
     Ok(mac.tag())
 }
 

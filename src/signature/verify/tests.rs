@@ -227,6 +227,36 @@ fn a_forged_request_is_refused_for_a_stated_reason() {
 }
 
 #[test]
+fn a_second_value_beside_a_signed_one_was_accepted() {
+    let parts = SchemeParts {
+        message: Message::parse("{ts}.{header:x-tenant}.{query:x}.{body}").unwrap(),
+        timestamp: Some(TimestampRule {
+            place: TimestampPlace::Request(Place::Header("X-Time".into())),
+            unit: TimeUnit::Seconds,
+            max_past: None,
+            max_future: None,
+        }),
+        ..untimed(Parse::Whole, Encoding::Hex, Algorithm::HmacSha256)
+    };
+    let scheme = Scheme::new(parts.clone()).unwrap();
+    let key = keys(&scheme, &["s"]).remove(0);
+    let mut genuine = with_header("X-Tenant", "acme");
+    let stamp = Stamp {
+        at: now(),
+        id: "msg_1",
+    };
+    scheme.sign(&key, &mut genuine, BODY, &stamp, None).unwrap();
+    let verifier = verifier(parts, &["s"]);
+    assert_eq!(judged(&verifier, &genuine), Ok(0));
+    let mut header = genuine.clone();
+    header.headers.push("x-tenant", "other");
+    assert_eq!(judged(&verifier, &header), Err("signed_input_ambiguous"));
+    let mut query = genuine;
+    query.target = Bytes::from_static(b"/in?token=sesame&x=1&x=2");
+    assert_eq!(judged(&verifier, &query), Err("signed_input_ambiguous"));
+}
+
+#[test]
 fn time_is_judged_after_the_signature_and_on_both_sides() {
     let list = verifier(parts(), &["s"]);
     let check = |at: i64, result: Result<usize, &str>| {
