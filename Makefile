@@ -1,8 +1,10 @@
 # `make` alone lists the targets. Whatever is longer than a few lines is in scripts/.
 
-.PHONY: help demo test lint bench doc schema build-deps test-deps
+.PHONY: help demo test lint bench fuzz doc schema build-deps test-deps fuzz-deps
 .DEFAULT_GOAL := help
 
+# How long each fuzz target runs.
+SECONDS ?= 60
 BINARY = "$${CARGO_TARGET_DIR:-target}/release/hookgate"
 
 help: ## this list
@@ -29,6 +31,9 @@ lint: build-deps ## formatting and clippy, warnings are errors
 bench: build-deps ## the benchmarks
 	cargo bench $(ARGS)
 
+fuzz: fuzz-deps ## each fuzz target for a minute (SECONDS=10, ARGS=router for one)
+	@sh scripts/fuzz.sh $(SECONDS) $(ARGS)
+
 doc: build-deps ## the library's documentation, in target/doc
 	cargo doc --no-deps --all-features
 
@@ -40,3 +45,6 @@ build-deps: ## install what the build needs and this machine lacks
 
 test-deps: ## the same for the tests
 	@sh scripts/deps.sh test
+
+fuzz-deps: ## the same for the fuzz targets
+	@sh scripts/deps.sh fuzz
