@@ -1,8 +1,10 @@
 # `make` alone lists the targets. Whatever is longer than a few lines is in scripts/.
 
-.PHONY: help demo test lint bench doc schema build-deps test-deps bench-deps
+.PHONY: help demo test lint bench fuzz doc schema build-deps test-deps bench-deps fuzz-deps
 .DEFAULT_GOAL := help
 
+# How long each fuzz target runs.
+SECONDS ?= 60
 BINARY = "$${CARGO_TARGET_DIR:-target}/release/hookgate"
 
 help: ## this list
@@ -32,6 +34,9 @@ bench: bench-deps ## each stage by itself, then the whole program beside nginx, 
 	cargo build --release --manifest-path benches/peers/bare-pingora/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	python3 benches/peers/run.py
 
+fuzz: fuzz-deps ## each fuzz target for a minute (SECONDS=10, ARGS=router for one)
+	@sh scripts/fuzz.sh $(SECONDS) $(ARGS)
+
 doc: build-deps ## the library's documentation, in target/doc
 	cargo doc --no-deps --all-features
 
@@ -46,3 +51,6 @@ test-deps: ## the same for the tests
 
 bench-deps: ## the same for the benchmarks
 	@sh scripts/deps.sh bench
+
+fuzz-deps: ## the same for the fuzz targets
+	@sh scripts/deps.sh fuzz

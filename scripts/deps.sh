@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the build (`deps.sh build`), the tests (`deps.sh test`) or the benchmarks (`deps.sh
-# bench`) need and this machine lacks.
+# Installs what the build (`deps.sh build`), the tests (`test`), the benchmarks (`bench`) or the fuzz
+# targets (`fuzz`) need and this machine lacks.
 # What is there already is not touched and not mentioned; each step that runs prints one line.
 set -eu
 cd "$(dirname "$0")/.."
@@ -145,6 +145,20 @@ bench_peers() {
     [ -z "$packages" ] || apt_install $packages
 }
 
+# ---- What the fuzz targets need besides: cargo-fuzz, and a C++ compiler for libFuzzer
+
+can_compile_cxx() {
+    printf '#include <vector>\nint main() { return std::vector<int>().size(); }\n' |
+        c++ -x c++ -o /dev/null - >/dev/null 2>&1
+}
+
+cargo_fuzz() {
+    can_compile_cxx || apt_install g++
+    if ! cargo fuzz --version >/dev/null 2>&1; then
+        step cargo-fuzz "cargo install cargo-fuzz" cargo install --locked cargo-fuzz
+    fi
+}
+
 case ${1-} in
 build)
     build_deps
@@ -158,7 +172,11 @@ bench)
     build_deps
     bench_peers
     ;;
+fuzz)
+    build_deps
+    cargo_fuzz
+    ;;
 *)
-    fail "usage: deps.sh build|test|bench"
+    fail "usage: deps.sh build|test|bench|fuzz"
     ;;
 esac

@@ -163,6 +163,15 @@ impl Metrics {
         metrics
             .registry
             .register(Box::new(metrics.backend_addresses.clone()))?;
+        for reason in [
+            "total",
+            "per_address",
+            "proxy_untrusted",
+            "proxy_header",
+            "lost",
+        ] {
+            metrics.connections_refused.with_label_values(&[reason]);
+        }
         for result in ["applied", "faulty"] {
             metrics.config_reloads.with_label_values(&[result]);
         }

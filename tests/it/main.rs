@@ -9,6 +9,7 @@ mod commands;
 mod conf;
 mod connection_limits;
 mod dedup;
+mod fuzz_corpora;
 mod handshakes;
 mod heads;
 mod idle;

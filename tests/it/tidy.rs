@@ -18,6 +18,8 @@ use serde_json::Value;
 
 use crate::support::gateway::Gateway;
 
+/// Where code is.
+const CODE: [&str; 5] = ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"];
 /// The most lines of a file.
 const LINES_MAX: usize = 600;
 /// Files that wait to be cut in pieces, with the lines they may have until then.
@@ -117,7 +119,7 @@ const STOPWATCHES: [&str; 5] = [
 
 #[test]
 fn no_file_is_long() {
-    for (path, text) in sources(&["src", "tests", "benches"]) {
+    for (path, text) in sources(&CODE) {
         let lines = text.lines().count();
         let name = path.display().to_string();
         let allowed = LONG.iter().find(|(long, _)| *long == name);
@@ -135,7 +137,7 @@ fn no_file_is_long() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    for (path, text) in sources(&["src", "tests", "benches"]) {
+    for (path, text) in sources(&CODE) {
         assert!(
             text.starts_with("//! "),
             "{} does not begin with `//! `",
@@ -151,7 +153,7 @@ fn nothing_is_left_for_later() {
         concat!("FIX", "ME"),
         concat!("XX", "X:"),
     ];
-    for (path, text) in sources(&["src", "tests", "benches"]) {
+    for (path, text) in sources(&CODE) {
         for word in words {
             let line = text.lines().position(|line| line.contains(word));
             assert!(
