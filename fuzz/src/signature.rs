@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 use hookgate::config::compile::CompiledVector;
 use hookgate::config::presets;
@@ -16,7 +18,7 @@ use hookgate::ingress::head::{HEADERS_CEILING, from_http1};
 use hookgate::secret::Secret;
 use hookgate::signature::handshake::{ANSWER_BYTES_MAX, Require};
 use hookgate::signature::key::{Key, KeyEncoding, KeyRule};
-use hookgate::signature::message::Message;
+use hookgate::signature::message::{Inputs, Message};
 use hookgate::signature::place::Place;
 use hookgate::signature::scheme::{
     Algorithm, Encoding, Parse, SchemeParts, TimeUnit, TimestampPlace, TimestampRule, UrlPort,
@@ -37,6 +39,7 @@ struct Party {
     preset: Option<Preset>,
     schemes: Vec<Scheme>,
     verifier: Verifier,
+    public_url: String,
     genuine: Vec<Genuine>,
     /// What the message holds besides timestamp, id and body.
     signed: Signed,
@@ -106,7 +109,7 @@ fn read(data: &[u8]) -> Option<(Timestamp, Head, Vec<u8>)> {
 
 impl Party {
     fn judge(&self, head: &Head, body: &[u8], now: Timestamp) -> Option<Verified> {
-        let request = Request::new(head, body).with_public_url(Some(PUBLIC_URL));
+        let request = Request::new(head, body).with_public_url(Some(&self.public_url));
         let verified = self.verifier.verify(&request, now).ok();
         if let Some(Verified { scheme, .. }) = verified {
             let scheme = self.schemes[scheme].parts();
@@ -134,13 +137,24 @@ impl Party {
         request: &Request<'_>,
         now: Timestamp,
     ) -> bool {
-        if let Algorithm::Static = scheme.algorithm {
-            let presented = scheme.place.read_all(request);
-            return presented
-                .iter()
-                .any(|token| **token == *genuine.secret.expose().as_bytes());
+        let secret = genuine.secret.expose();
+        let presents = |text: &str| {
+            let found = scheme.place.read_all(request);
+            found.iter().any(|value| {
+                value.ends_with(text.as_bytes()) || value.trim_ascii().ends_with(text.as_bytes())
+            })
+        };
+        match scheme.algorithm {
+            Algorithm::Static | Algorithm::Bearer => return presents(secret),
+            // The padding may be left out.
+            Algorithm::Basic => {
+                return presents(STANDARD_NO_PAD.encode(secret).as_str())
+                    || presents(&STANDARD.encode(secret));
+            }
+            _ => {}
         }
-        let original = Request::new(&genuine.head, genuine.body.as_bytes());
+        let original = Request::new(&genuine.head, genuine.body.as_bytes())
+            .with_public_url(Some(&self.public_url));
         let same = |place: &Place| place.read_all(request) == place.read_all(&original);
         let is_fresh = |rule: &TimestampRule| {
             let age = now.as_duration() - genuine.signed_at.as_duration();
@@ -156,7 +170,13 @@ impl Party {
             }
         };
         let (head, signs_target) = (request.head(), self.signed.method_and_target);
-        request.body() == genuine.body.as_bytes()
+        let same_text = || {
+            let text =
+                |request: &Request<'_>| scheme.message.render(request, Inputs::default()).ok();
+            text(request) == text(&original)
+        };
+        // A scheme that does not sign the body's bytes signs its form, or its hash in the URL.
+        (request.body() == genuine.body.as_bytes() || (!scheme.message.binds_body() && same_text()))
             && scheme.id.as_ref().is_none_or(same)
             && self.signed.places.iter().all(same)
             && scheme
@@ -221,11 +241,34 @@ fn parties() -> &'static [Party] {
 
 fn of_preset(preset: Preset, vectors: &[CompiledVector]) -> Party {
     let accepted = vectors.iter().filter(|vector| vector.expect == "accepted");
-    let genuine: Vec<_> = accepted.map(|vector| genuine(&preset, vector)).collect();
+    let public_url = accepted
+        .clone()
+        .find_map(|vector| vector.public_url.clone());
+    let public_url = public_url.unwrap_or_else(|| PUBLIC_URL.to_owned());
+    let is_here = |vector: &&CompiledVector| {
+        vector
+            .public_url
+            .as_ref()
+            .is_none_or(|url| *url == public_url)
+    };
+    let genuine: Vec<_> = accepted
+        .filter(is_here)
+        .map(|vector| genuine(&preset, vector))
+        .collect();
+    // As the configuration does it: a scheme that no secret fits is not in use.
+    let fits = |scheme: &&Scheme| {
+        let parts = scheme.parts();
+        let mut keys = genuine
+            .iter()
+            .map(|one| Key::new(parts.algorithm, &parts.key, &one.secret));
+        keys.any(|key| key.is_ok())
+    };
+    let schemes: Vec<_> = preset.schemes.iter().filter(fits).cloned().collect();
     Party {
+        public_url: public_url.clone(),
         name: preset.name.clone(),
-        verifier: verifier(&preset.schemes, &genuine),
-        schemes: preset.schemes.clone(),
+        verifier: verifier(&schemes, &genuine, &public_url),
+        schemes,
         genuine,
         preset: Some(preset),
         signed: Signed::default(),
@@ -242,7 +285,7 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     }
     let head = Head {
         method: vector.method.clone(),
-        target: Bytes::from_static(b"/in"),
+        target: Bytes::from(vector.target.clone()),
         host: Some("hooks.example.com".into()),
         headers,
     };
@@ -268,7 +311,7 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     }
 }
 
-fn verifier(schemes: &[Scheme], genuine: &[Genuine]) -> Verifier {
+fn verifier(schemes: &[Scheme], genuine: &[Genuine], public_url: &str) -> Verifier {
     let keys = |scheme: &Scheme| {
         let SchemeParts { algorithm, key, .. } = scheme.parts();
         // One secret need not fit every scheme of a preset.
@@ -279,7 +322,7 @@ fn verifier(schemes: &[Scheme], genuine: &[Genuine]) -> Verifier {
     };
     Verifier::new(
         schemes.iter().map(keys).collect(),
-        Some(PUBLIC_URL.to_owned()),
+        Some(public_url.to_owned()),
     )
     .unwrap()
 }
@@ -398,7 +441,8 @@ fn own_party(
     Party {
         name: name.to_owned(),
         preset: None,
-        verifier: verifier(&schemes, &genuine),
+        verifier: verifier(&schemes, &genuine, PUBLIC_URL),
+        public_url: PUBLIC_URL.to_owned(),
         schemes,
         genuine,
         signed,
