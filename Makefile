@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Whatever is longer than a few lines is in scripts/.
 
-.PHONY: help demo test lint bench fuzz doc schema build-deps test-deps fuzz-deps
+.PHONY: help demo test lint bench fuzz doc schema build-deps test-deps bench-deps fuzz-deps
 .DEFAULT_GOAL := help
 
 # How long each fuzz target runs.
@@ -28,8 +28,11 @@ lint: build-deps ## formatting and clippy, warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
 
-bench: build-deps ## the benchmarks
+bench: bench-deps ## each stage by itself, then the whole program beside nginx, haproxy and bare Pingora
 	cargo bench $(ARGS)
+	cargo build --release
+	cargo build --release --manifest-path benches/peers/bare-pingora/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
+	python3 benches/peers/run.py
 
 fuzz: fuzz-deps ## each fuzz target for a minute (SECONDS=10, ARGS=router for one)
 	@sh scripts/fuzz.sh $(SECONDS) $(ARGS)
@@ -45,6 +48,9 @@ build-deps: ## install what the build needs and this machine lacks
 
 test-deps: ## the same for the tests
 	@sh scripts/deps.sh test
+
+bench-deps: ## the same for the benchmarks
+	@sh scripts/deps.sh bench
 
 fuzz-deps: ## the same for the fuzz targets
 	@sh scripts/deps.sh fuzz

@@ -32,7 +32,14 @@ fn verify(c: &mut Criterion) {
                 });
             },
         );
-        for name in ["stripe", "github", "slack", "standardwebhooks"] {
+        for name in [
+            "stripe",
+            "github",
+            "slack",
+            "standardwebhooks",
+            "discord",
+            "sendgrid",
+        ] {
             let preset = presets.find(name).unwrap();
             let scheme = preset.schemes.first().unwrap().clone();
             let secret = Secret::new(preset.sample_secret.clone());

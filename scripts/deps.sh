@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the build (`deps.sh build`), the tests (`deps.sh test`) or the fuzz targets
-# (`deps.sh fuzz`) need and this machine lacks.
+# Installs what the build (`deps.sh build`), the tests (`deps.sh test`), the benchmarks (`deps.sh
+# bench`) or the fuzz targets (`deps.sh fuzz`) need and this machine lacks.
 # What is there already is not touched and not mentioned; each step that runs prints one line.
 set -eu
 cd "$(dirname "$0")/.."
@@ -130,6 +130,21 @@ node_sdks() {
     fi
 }
 
+# ---- What the comparison with other servers needs: the servers, and what loads them
+
+bench_peers() {
+    packages=
+    have nginx || packages="$packages nginx-light"
+    [ -f /usr/lib/nginx/modules/ngx_http_lua_module.so ] || packages="$packages libnginx-mod-http-lua"
+    have haproxy || packages="$packages haproxy"
+    [ -f /usr/lib/x86_64-linux-gnu/lua/5.3/_openssl.so ] || packages="$packages lua-luaossl"
+    have wrk || packages="$packages wrk"
+    have h2load || packages="$packages nghttp2-client"
+    have taskset || packages="$packages util-linux"
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$packages" ] || apt_install $packages
+}
+
 # ---- What the fuzz targets need besides: cargo-fuzz, and a C++ compiler for libFuzzer
 
 can_compile_cxx() {
@@ -153,11 +168,15 @@ test)
     python_sdks
     node_sdks
     ;;
+bench)
+    build_deps
+    bench_peers
+    ;;
 fuzz)
     build_deps
     cargo_fuzz
     ;;
 *)
-    fail "usage: deps.sh build|test|fuzz"
+    fail "usage: deps.sh build|test|bench|fuzz"
     ;;
 esac

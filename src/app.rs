@@ -32,7 +32,7 @@ use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
 use crate::ingress::dedup::memory::MemoryLedger;
-use crate::ingress::service::{Door, Gateway, Snapshot};
+use crate::ingress::service::{Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::{self, Road, Roads};
 use crate::reload::{Reloader, Started};
@@ -43,7 +43,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// process earlier.
 const GRACE_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Bytes of read buffer for a connection: the default of 64 KiB is what idle senders would cost.
-const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// Heads and bodies are read in pieces that are larger, and pass it by.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,8 +128,17 @@ impl App {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let mut sockets = Vec::new();
-        for address in &config.server.listen {
-            sockets.push(Socket::bind(address, "server.listen")?);
+        let mut listeners = Listeners::default();
+        for (address, listener) in &config.server.listen {
+            let socket = Socket::bind(address, "server.listen")?;
+            match &socket.address {
+                ListenAddress::Tcp(bound) => match bound.parse() {
+                    Ok(bound) => listeners.add_tcp(bound, *listener),
+                    Err(error) => return Err(StartError::Internal(format!("{bound}: {error}"))),
+                },
+                ListenAddress::Unix(path) => listeners.add_unix(path.clone(), *listener),
+            }
+            sockets.push(socket);
         }
         let admin_socket = match &config.admin.listen {
             Some(address) => Some(Socket::bind(address, "admin.listen")?),
@@ -164,7 +174,11 @@ impl App {
             .iter()
             .map(|socket| socket.address.clone())
             .collect();
-        server.add_service(Bound::new("hookgate", Door::new(gateway.clone()), sockets));
+        server.add_service(Bound::new(
+            "hookgate",
+            Door::new(gateway.clone(), listeners),
+            sockets,
+        ));
         let mut admin = None;
         if let Some(socket) = admin_socket {
             admin = Some(socket.address.clone());

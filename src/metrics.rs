@@ -55,6 +55,8 @@ pub struct Metrics {
     pub config_reloads: IntCounterVec,
     /// When the running configuration was applied, in seconds since 1970.
     pub config_applied: IntGauge,
+    /// Connections that were closed before their first request, by reason.
+    pub connections_refused: IntCounterVec,
     /// Addresses of a backend by state (`healthy`, `unhealthy`).
     pub backend_addresses: IntGaugeVec,
 }
@@ -142,6 +144,12 @@ impl Metrics {
                 &registry,
                 "hookgate_config_applied_timestamp_seconds",
                 "When the running configuration was applied, in seconds since 1970.",
+            )?,
+            connections_refused: counter(
+                &registry,
+                "hookgate_connections_refused_total",
+                "Connections that were closed before their first request, by reason.",
+                &["reason"],
             )?,
             backend_addresses: IntGaugeVec::new(
                 Opts::new(

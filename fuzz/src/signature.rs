@@ -12,14 +12,14 @@ use bytes::Bytes;
 use hookgate::config::compile::CompiledVector;
 use hookgate::config::presets;
 use hookgate::event::{Head, Headers};
-use hookgate::ingress::head::from_http1;
+use hookgate::ingress::head::{HEADERS_CEILING, from_http1};
 use hookgate::secret::Secret;
 use hookgate::signature::handshake::{ANSWER_BYTES_MAX, Require};
 use hookgate::signature::key::{Key, KeyEncoding, KeyRule};
-use hookgate::signature::message::Message;
+use hookgate::signature::message::{Inputs, Message};
 use hookgate::signature::place::Place;
 use hookgate::signature::scheme::{
-    Algorithm, Encoding, Parse, SchemeParts, TimeUnit, TimestampPlace, TimestampRule,
+    Algorithm, Encoding, Parse, SchemeParts, TimeUnit, TimestampPlace, TimestampRule, UrlPort,
 };
 use hookgate::signature::sign::Stamp;
 use hookgate::signature::{Preset, Request, Scheme, Verified, Verifier};
@@ -35,6 +35,8 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 struct Party {
     name: String,
     preset: Option<Preset>,
+    public_url: String,
+    /// Those that one of the secrets fits.
     schemes: Vec<Scheme>,
     verifier: Verifier,
     genuine: Vec<Genuine>,
@@ -100,13 +102,13 @@ fn read(data: &[u8]) -> Option<(Timestamp, Head, Vec<u8>)> {
     let seconds = std::str::from_utf8(now).ok()?.parse().ok()?;
     let now = Timestamp::from_second(seconds).ok()?;
     let (head, body) = super::split_once(request, b"\r\n\r\n")?;
-    let head = from_http1(&Bytes::from([head, b"\r\n\r\n"].concat())).ok()?;
+    let head = from_http1(&Bytes::from([head, b"\r\n\r\n"].concat()), HEADERS_CEILING).ok()?;
     Some((now, head, body.to_vec()))
 }
 
 impl Party {
     fn judge(&self, head: &Head, body: &[u8], now: Timestamp) -> Option<Verified> {
-        let request = Request::new(head, body).with_public_url(Some(PUBLIC_URL));
+        let request = Request::new(head, body).with_public_url(Some(&self.public_url));
         let verified = self.verifier.verify(&request, now).ok();
         if let Some(Verified { scheme, .. }) = verified {
             let scheme = self.schemes[scheme].parts();
@@ -134,13 +136,11 @@ impl Party {
         request: &Request<'_>,
         now: Timestamp,
     ) -> bool {
-        if let Algorithm::Static = scheme.algorithm {
-            let presented = scheme.place.read_all(request);
-            return presented
-                .iter()
-                .any(|token| **token == *genuine.secret.expose().as_bytes());
+        if let Algorithm::Static | Algorithm::Basic | Algorithm::Bearer = scheme.algorithm {
+            return presents(scheme, &genuine.secret, request);
         }
-        let original = Request::new(&genuine.head, genuine.body.as_bytes());
+        let original = Request::new(&genuine.head, genuine.body.as_bytes())
+            .with_public_url(Some(&self.public_url));
         let same = |place: &Place| place.read_all(request) == place.read_all(&original);
         let is_fresh = |rule: &TimestampRule| {
             let age = now.as_duration() - genuine.signed_at.as_duration();
@@ -155,17 +155,50 @@ impl Party {
                 listed(scheme, key, request) == listed(scheme, key, &original)
             }
         };
-        let (head, signs_target) = (request.head(), self.signed.method_and_target);
-        request.body() == genuine.body.as_bytes()
+        let same_head = |of: fn(&Head) -> Option<&[u8]>| of(request.head()) == of(&genuine.head);
+        let same_body = request.body() == genuine.body.as_bytes();
+        let same_text = match self.name.as_str() {
+            // Nothing stands between the URL, names and values, so that they may be cut elsewhere.
+            "twilio" if scheme.body_hash.is_none() => {
+                let text = |request| scheme.message.render(request, Inputs::default());
+                text(request) == text(&original)
+            }
+            _ => same_body && (!scheme.message.needs_url() || same_head(Head::query)),
+        };
+        same_text
             && scheme.id.as_ref().is_none_or(same)
             && self.signed.places.iter().all(same)
             && scheme
                 .timestamp
                 .as_ref()
                 .is_none_or(|rule| is_fresh(rule) && same_time(rule))
-            && (!signs_target
-                || (head.method == genuine.head.method && head.target == genuine.head.target))
+            && (!self.signed.method_and_target
+                || same_head(|head| Some(head.method.as_bytes()))
+                    && same_head(|head| Some(&head.target)))
     }
+}
+
+/// Whether the secret itself stands where the scheme looks for it.
+fn presents(scheme: &SchemeParts, secret: &Secret, request: &Request<'_>) -> bool {
+    let is_secret = |value: &[u8]| match scheme.algorithm {
+        Algorithm::Static => value == secret.expose().as_bytes(),
+        _ => {
+            let mut head = own_head("/in");
+            sign(&Scheme::new(scheme.clone()).unwrap(), secret, &mut head, "");
+            let written = head.headers.first("Authorization").unwrap();
+            word_and_rest(value) == word_and_rest(written)
+        }
+    };
+    let values = scheme.place.read_all(request);
+    values.iter().any(|value| is_secret(value))
+}
+
+/// `Basic dTpw=`, whose word has any case and whose padding is optional.
+fn word_and_rest(value: &[u8]) -> Option<(String, String)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (word, rest) = text.split_once(' ')?;
+    let rest = rest.trim().trim_end_matches('=').to_owned();
+    Some((word.to_ascii_lowercase(), rest))
 }
 
 /// The values of a key in the list that the scheme's signature stands in.
@@ -219,17 +252,57 @@ fn parties() -> &'static [Party] {
     })
 }
 
+/// A verifier knows one public URL, so only the vectors with the first one count.
 fn of_preset(preset: Preset, vectors: &[CompiledVector]) -> Party {
     let accepted = vectors.iter().filter(|vector| vector.expect == "accepted");
-    let genuine: Vec<_> = accepted.map(|vector| genuine(&preset, vector)).collect();
-    Party {
-        name: preset.name.clone(),
-        verifier: verifier(&preset.schemes, &genuine),
-        schemes: preset.schemes.clone(),
+    let public_url = accepted.clone().next().unwrap().public_url.clone();
+    let genuine = accepted
+        .filter(|vector| vector.public_url == public_url)
+        .map(|vector| genuine(&preset, vector))
+        .collect();
+    let public_url = public_url.unwrap_or_else(|| PUBLIC_URL.to_owned());
+    let (name, schemes) = (preset.name.clone(), preset.schemes.clone());
+    party(
+        name,
+        Some(preset),
+        public_url,
+        schemes,
         genuine,
-        preset: Some(preset),
-        signed: Signed::default(),
+        Signed::default(),
+    )
+}
+
+fn party(
+    name: String,
+    preset: Option<Preset>,
+    public_url: String,
+    mut schemes: Vec<Scheme>,
+    genuine: Vec<Genuine>,
+    signed: Signed,
+) -> Party {
+    schemes.retain(|scheme| !keys(scheme, &genuine).is_empty());
+    let keyed = schemes
+        .iter()
+        .map(|scheme| (scheme.clone(), keys(scheme, &genuine)));
+    let verifier = Verifier::new(keyed.collect(), Some(public_url.clone())).unwrap();
+    Party {
+        name,
+        preset,
+        public_url,
+        schemes,
+        verifier,
+        genuine,
+        signed,
     }
+}
+
+/// One secret need not fit every scheme of a preset.
+fn keys(scheme: &Scheme, genuine: &[Genuine]) -> Vec<Key> {
+    let SchemeParts { algorithm, key, .. } = scheme.parts();
+    let secrets = genuine.iter().map(|genuine| &genuine.secret);
+    secrets
+        .filter_map(|secret| Key::new(*algorithm, key, secret).ok())
+        .collect()
 }
 
 /// All vectors are judged at the moment of signing or within the tolerance, so the time is read
@@ -242,7 +315,7 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     }
     let head = Head {
         method: vector.method.clone(),
-        target: Bytes::from_static(b"/in"),
+        target: Bytes::copy_from_slice(vector.target.as_bytes()),
         host: Some("hooks.example.com".into()),
         headers,
     };
@@ -268,22 +341,6 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     }
 }
 
-fn verifier(schemes: &[Scheme], genuine: &[Genuine]) -> Verifier {
-    let keys = |scheme: &Scheme| {
-        let SchemeParts { algorithm, key, .. } = scheme.parts();
-        // One secret need not fit every scheme of a preset.
-        let keys = genuine
-            .iter()
-            .filter_map(|genuine| Key::new(*algorithm, key, &genuine.secret).ok());
-        (scheme.clone(), keys.collect())
-    };
-    Verifier::new(
-        schemes.iter().map(keys).collect(),
-        Some(PUBLIC_URL.to_owned()),
-    )
-    .unwrap()
-}
-
 /// A scheme that signs every piece of a request that stands in its head.
 fn with_everything() -> Party {
     let header = |name: &str| Place::Header(name.to_owned());
@@ -299,6 +356,9 @@ fn with_everything() -> Party {
         algorithm: Algorithm::HmacSha512,
         key: key_rule(KeyEncoding::Base64),
         message: Message::parse(message).unwrap(),
+        body_hash: None,
+        absent: None,
+        url_port: UrlPort::Either,
         id: Some(header("X-Id")),
         timestamp: Some(time_rule(
             TimestampPlace::Request(header("X-Time")),
@@ -335,6 +395,9 @@ fn in_query_and_body() -> Party {
         algorithm: Algorithm::HmacSha1,
         key: key_rule(KeyEncoding::Hex),
         message: Message::parse("{ts}\n{id}\n{query:q}\n{json:$.n}\n{body}").unwrap(),
+        body_hash: None,
+        absent: None,
+        url_port: UrlPort::AsWritten,
         id: Some(Place::Json("$.id".parse().unwrap())),
         timestamp: Some(time_rule(
             TimestampPlace::Request(query("t")),
@@ -379,21 +442,14 @@ fn own_party(
     body: String,
     signed: Signed,
 ) -> Party {
-    let schemes = vec![scheme];
-    let genuine = vec![Genuine {
+    let genuine = Genuine {
         secret,
         signed_at: signed_at(),
         head,
         body,
-    }];
-    Party {
-        name: name.to_owned(),
-        preset: None,
-        verifier: verifier(&schemes, &genuine),
-        schemes,
-        genuine,
-        signed,
-    }
+    };
+    let (name, url) = (name.to_owned(), PUBLIC_URL.to_owned());
+    party(name, None, url, vec![scheme], vec![genuine], signed)
 }
 
 fn own_head(target: &str) -> Head {

@@ -9,7 +9,8 @@ use super::Outcome;
 use super::style::{self, Paint};
 use crate::config::presets;
 use crate::signature::handshake::Require;
-use crate::signature::scheme::{Algorithm, Scheme, TimestampPlace};
+use crate::signature::key::KeyEncoding;
+use crate::signature::scheme::{Algorithm, Scheme, TimestampPlace, UrlPort};
 use crate::signature::{Preset, Presets};
 
 /// List the providers that are known, or tell everything about one.
@@ -117,8 +118,12 @@ fn print_one(preset: &Preset) {
     for (label, text) in lines {
         style::print(format!("  {} {text}", Paint::Dim.on(format!("{label:14}"))));
     }
+    let public_url = match &preset.sample.public_url {
+        Some(url) => format!(", public_url: \"{url}\""),
+        None => String::new(),
+    };
     style::print(format!(
-        "\n  verify: {{provider: {}, secrets: [\"${{{{ secret.{} }}}}\"]}}",
+        "\n  verify: {{provider: {}, secrets: [\"${{{{ secret.{} }}}}\"]{public_url}}}",
         preset.name, preset.name
     ));
 }
@@ -141,8 +146,21 @@ fn scheme_in_words(scheme: &Scheme) -> String {
             )
         }
     };
+    let key = match parts.key.encoding {
+        KeyEncoding::Public(form) => format!(", public key in {}", form.describe()),
+        KeyEncoding::Utf8 | KeyEncoding::Base64 | KeyEncoding::Hex => String::new(),
+    };
+    let url = match (parts.message.needs_url(), parts.url_port) {
+        (false, _) => "",
+        (true, UrlPort::AsWritten) => ", over the URL",
+        (true, UrlPort::Either) => ", over the URL with or without a port",
+    };
+    let hash = match &parts.body_hash {
+        Some(place) => format!(", hash of the body in {}", place.describe()),
+        None => String::new(),
+    };
     format!(
-        "{} in {}{time}",
+        "{} in {}{key}{url}{hash}{time}",
         algorithm(parts.algorithm),
         parts.place.describe()
     )
@@ -154,6 +172,8 @@ fn algorithm(algorithm: Algorithm) -> &'static str {
         Algorithm::HmacSha256 => "hmac-sha256",
         Algorithm::HmacSha384 => "hmac-sha384",
         Algorithm::HmacSha512 => "hmac-sha512",
+        Algorithm::Ed25519 => "ed25519",
+        Algorithm::EcdsaP256Sha256(_) => "ecdsa-p256-sha256",
         Algorithm::Static => "static",
         Algorithm::Basic => "basic",
         Algorithm::Bearer => "bearer",

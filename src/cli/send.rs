@@ -41,6 +41,10 @@ pub(super) struct Send {
     /// A file to send instead of the sample's body
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
+    /// The URL to sign, for providers that sign it (what the route has as `public_url`).
+    /// Default: the one given with --to
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// Sign as if that long ago (5m, 1h)
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     age: Option<Duration>,
@@ -62,7 +66,8 @@ impl Send {
         };
         let age = SignedDuration::try_from(self.age.unwrap_or_default())?;
         let at = SystemClock.now().checked_sub(age)?;
-        let head = sign(preset, &secret, &self.to, &body, at)?;
+        let public_url = self.public_url.as_deref();
+        let head = sign_as(preset, &secret, &self.to, public_url, &body, at)?;
         if self.forge {
             body.push(b' ');
         }
@@ -105,6 +110,18 @@ pub(super) fn sign(
     body: &[u8],
     at: Timestamp,
 ) -> anyhow::Result<Head> {
+    sign_as(preset, secret, url, None, body, at)
+}
+
+/// The same for a gateway whose public URL may be another than where the request is sent.
+fn sign_as(
+    preset: &Preset,
+    secret: &Secret,
+    url: &str,
+    public_url: Option<&str>,
+    body: &[u8],
+    at: Timestamp,
+) -> anyhow::Result<Head> {
     let origin = Origin::parse(url)?;
     let path = if origin.base_path.is_empty() {
         "/"
@@ -134,7 +151,9 @@ pub(super) fn sign(
         .context("the provider signs nothing")?;
     let key = Key::new(scheme.parts().algorithm, &scheme.parts().key, secret)?;
     let id = format!("msg_{}", uuid::Uuid::now_v7().simple());
-    scheme.sign(&key, &mut head, body, &Stamp { at, id: &id }, Some(url))?;
+    // The query is signed as it is sent, with what signing adds to it.
+    let public_url = public_url.or_else(|| url.split('?').next());
+    scheme.sign(&key, &mut head, body, &Stamp { at, id: &id }, public_url)?;
     Ok(head)
 }
 

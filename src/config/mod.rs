@@ -21,7 +21,7 @@ use crate::app::ListenAddress;
 use crate::delivery::Backend;
 use crate::expr::Expander;
 use crate::ingress::rate_limit::Limiters;
-use crate::ingress::service::ConnectionLimits;
+use crate::ingress::service::{ConnectionLimits, Listener};
 use crate::ingress::{Gate, Route};
 use crate::request_log::HeaderChoice;
 use crate::secret::SecretSource;
@@ -66,7 +66,7 @@ impl Config {
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     /// Where webhooks are taken.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Vec<(ListenAddress, Listener)>,
     /// The limits of connections.
     pub limits: ConnectionLimits,
     /// How long requests in flight may take to finish at the end.

@@ -1,4 +1,4 @@
-//! Values that are written with a unit: lengths of time, sizes, rates and shares.
+//! Values that are written with a unit: lengths of time, sizes, rates, throughputs and shares.
 //!
 //! A number without a unit is refused where it could be misread. Each type reads what it writes.
 
@@ -6,6 +6,7 @@ mod percent;
 mod period;
 mod rate;
 mod size;
+mod throughput;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,6 +21,7 @@ pub use percent::Percent;
 pub use period::Period;
 pub use rate::Rate;
 pub use size::Size;
+pub use throughput::Throughput;
 
 /// Why a text is no value of its type, and how to write one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

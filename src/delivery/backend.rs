@@ -179,6 +179,9 @@ pub enum Failure {
     /// Connected, but no answer in time.
     #[error("no answer from the backend in time")]
     ResponseTimeout,
+    /// `server.timeout.request` passed before the answer was whole.
+    #[error("the request took too long while the backend was at it")]
+    RequestTimeout,
     /// Connected, but the connection broke or spoke no HTTP before the answer was whole.
     #[error("the backend broke off before it answered")]
     BrokenOff,
@@ -189,7 +192,7 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Self::Unresolved | Self::Unreachable | Self::BrokenOff => 502,
-            Self::ConnectTimeout | Self::ResponseTimeout => 504,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => 504,
         }
     }
 
@@ -200,6 +203,7 @@ impl Failure {
             Self::Unreachable => "backend_unreachable",
             Self::ConnectTimeout => "backend_connect_timeout",
             Self::ResponseTimeout => "backend_timeout",
+            Self::RequestTimeout => "request_timeout",
             Self::BrokenOff => "backend_broken_off",
         }
     }

@@ -1,12 +1,16 @@
-//! Reads a body whole, within its limits: size, total time, time of one piece.
+//! Reads a body whole, within its limits: size, total time, time of one piece, rate.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use super::refusal::Refusal;
+
+/// How long a body may come slower than the minimum rate, and its first byte take.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The connection failed or broke its framing while the body was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,16 @@ pub struct BodyLimits {
     pub total: Duration,
     /// The most time without a piece.
     pub piece: Duration,
+    /// The fewest bytes a second, after a grace of five seconds.
+    pub rate_min: NonZeroU64,
+}
+
+impl BodyLimits {
+    /// The most time in which this many bytes may have come.
+    fn time_for(&self, bytes: usize) -> Duration {
+        let millis = (bytes as u64).saturating_mul(1000) / self.rate_min;
+        self.total.min(GRACE + Duration::from_millis(millis))
+    }
 }
 
 /// Reads every piece; the first is kept without copying, as most bodies have only one.
@@ -34,9 +48,10 @@ pub struct BodyLimits {
 /// # Errors
 /// [`Refusal::BodyTooLarge`], [`Refusal::BodySlow`] or [`Refusal::BodyBroken`].
 pub async fn read(source: &mut impl BodySource, limits: BodyLimits) -> Result<Bytes, Refusal> {
-    let end = Instant::now() + limits.total;
+    let start = Instant::now();
     let mut body = Body::Empty;
     loop {
+        let end = start + limits.time_for(body.len());
         let deadline = end.min(Instant::now() + limits.piece);
         let piece = match timeout_at(deadline, source.piece()).await {
             Err(_) => return Err(Refusal::BodySlow),

@@ -142,7 +142,7 @@ impl LimitBy {
 
     /// Whether the whole body is needed to know the key.
     pub fn needs_body(&self) -> bool {
-        matches!(self, Self::Place(Place::Json(_)))
+        matches!(self, Self::Place(Place::Json(_) | Place::Form(_)))
     }
 
     /// Whether it counts all requests together; checked after those that single somebody out, so

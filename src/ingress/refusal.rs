@@ -16,9 +16,24 @@ pub enum Refusal {
     /// The head is not HTTP, or is ambiguous HTTP.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
-    /// The head took longer than `server.timeout.header`.
+    /// The head took longer than `server.timeout.head`.
     #[error("the request head did not arrive in time")]
     HeadSlow,
+    /// The head is longer than `server.limits.head_bytes`.
+    #[error("the request head is longer than {max} bytes")]
+    HeadTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The head has more lines than `server.limits.headers`.
+    #[error("more than {max} headers")]
+    HeadersTooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// The request took longer than `server.timeout.request` before a backend was asked.
+    #[error("the request took too long")]
+    RequestSlow,
     /// The path could mean another path to the backend (`/a/../b`).
     #[error("the path has dot segments, which a backend may resolve to another path")]
     PathAmbiguous,
@@ -43,7 +58,8 @@ pub enum Refusal {
         /// The limit in bytes.
         max: usize,
     },
-    /// The body took longer than `server.timeout.body`, or one piece longer than `.read`.
+    /// The body took longer than `server.timeout.body`, one piece longer than `.piece`, or it came
+    /// slower than `server.limits.body_rate_min`.
     #[error("the body did not arrive in time")]
     BodySlow,
     /// The connection broke, or its framing did, before the body was whole.
@@ -104,6 +120,9 @@ impl Refusal {
         match self {
             Self::Malformed(_) => row(400, "malformed_request", Level::INFO),
             Self::HeadSlow => row(408, "head_slow", Level::INFO),
+            Self::HeadTooLarge { .. } => row(431, "head_too_large", Level::WARN),
+            Self::HeadersTooMany { .. } => row(431, "headers_too_many", Level::WARN),
+            Self::RequestSlow => row(408, "request_slow", Level::WARN),
             Self::PathAmbiguous => row(400, "path_ambiguous", Level::WARN),
             Self::NoRoute => row(404, "no_route", Level::INFO),
             Self::MethodNotAllowed { .. } => row(405, "method_not_allowed", Level::INFO),

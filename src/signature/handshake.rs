@@ -17,6 +17,8 @@ pub struct Handshake {
     pub method: String,
     /// Values that must stand in the request for it to be this handshake.
     pub matches: Vec<(Place, String)>,
+    /// Places that hold nothing in this handshake, and something in an event.
+    pub absent: Vec<Place>,
     /// What authenticates it.
     pub require: Require,
     /// The status of the answer.
@@ -81,6 +83,10 @@ impl Handshake {
                         .read(request)
                         .is_some_and(|found| *found == *value.as_bytes())
             })
+            && self
+                .absent
+                .iter()
+                .all(|place| place.read(request).is_none())
     }
 
     /// Whether the signature must be good before it is answered.
@@ -123,7 +129,7 @@ impl Handshake {
 fn may_hold(place: &Place, value: &str, request: &Request<'_>) -> bool {
     match place {
         Place::Json(_) => contains(request.body(), value.as_bytes()),
-        Place::Header(_) | Place::Query(_) => true,
+        Place::Header(_) | Place::Query(_) | Place::Form(_) => true,
     }
 }
 

@@ -7,6 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 
+use super::public_key::{PublicForm, PublicKey};
 use super::scheme::Algorithm;
 use crate::secret::Secret;
 
@@ -31,6 +32,8 @@ pub enum KeyEncoding {
     Base64,
     /// Hexadecimal.
     Hex,
+    /// A public key: it verifies, and cannot sign.
+    Public(PublicForm),
 }
 
 /// The rule that makes keys of secrets.
@@ -56,6 +59,14 @@ pub enum KeyError {
         /// What was expected, with the prefix where there is one.
         hint: String,
     },
+    /// The text is not the public key that the scheme asks for.
+    #[error("the secret is not {algorithm} public key ({form})")]
+    Public {
+        /// The algorithm with its article.
+        algorithm: &'static str,
+        /// How the key should be written.
+        form: &'static str,
+    },
 }
 
 /// A key ready to verify and to sign.
@@ -65,6 +76,8 @@ pub enum Key {
     Mac(Box<MacKey>),
     /// A token that the sender presents as it is.
     Token(Secret),
+    /// A public key.
+    Public(PublicKey),
 }
 
 /// A keyed MAC of one algorithm; cloned for each request.
@@ -89,6 +102,9 @@ impl Key {
         if secret.is_empty() {
             return Err(KeyError::Empty);
         }
+        if let KeyEncoding::Public(form) = rule.encoding {
+            return PublicKey::new(algorithm, form, rule.strip(secret)).map(Self::Public);
+        }
         match algorithm.mac() {
             None => Ok(Self::Token(secret.clone())),
             Some(new) => new(&rule.decode(secret)?).map(|mac| Self::Mac(Box::new(mac))),
@@ -97,16 +113,21 @@ impl Key {
 }
 
 impl KeyRule {
-    fn decode(&self, secret: &Secret) -> Result<Vec<u8>, KeyError> {
+    fn strip<'s>(&self, secret: &'s Secret) -> &'s str {
         let text = secret.expose();
-        let text = match &self.strip_prefix {
+        match &self.strip_prefix {
             Some(prefix) => text.strip_prefix(prefix.as_str()).unwrap_or(text),
             None => text,
-        };
+        }
+    }
+
+    fn decode(&self, secret: &Secret) -> Result<Vec<u8>, KeyError> {
+        let text = self.strip(secret);
         let bytes = match self.encoding {
             KeyEncoding::Utf8 => Some(text.as_bytes().to_vec()),
             KeyEncoding::Base64 => BASE64.decode(text).ok(),
             KeyEncoding::Hex => hex::decode(text).ok(),
+            KeyEncoding::Public(_) => None,
         };
         match bytes {
             Some(bytes) if bytes.is_empty() => Err(KeyError::Empty),
@@ -120,6 +141,7 @@ impl KeyRule {
             KeyEncoding::Utf8 => "text",
             KeyEncoding::Base64 => "base64",
             KeyEncoding::Hex => "hex",
+            KeyEncoding::Public(form) => form.describe(),
         };
         let hint = self
             .strip_prefix

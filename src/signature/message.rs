@@ -13,6 +13,7 @@ use super::place::{Place, Request};
 enum Segment {
     Literal(Vec<u8>),
     Body,
+    SortedForm,
     Timestamp,
     Id,
     Method,
@@ -33,8 +34,9 @@ pub enum MessageError {
     Brace,
     /// A piece nobody knows.
     #[error(
-        "`{{{name}}}` is not a piece of a request: known are {{body}}, {{ts}}, {{id}}, {{method}}, \
-         {{path}}, {{url}}, {{header:NAME}}, {{query:NAME}} and {{json:PATH}}"
+        "`{{{name}}}` is not a piece of a request: known are {{body}}, {{sorted_form}}, {{ts}}, {{id}}, \
+         {{method}}, {{path}}, {{url}}, {{header:NAME}}, {{query:NAME}}, {{form:NAME}} and \
+         {{json:PATH}}"
     )]
     Unknown {
         /// What stood between the braces.
@@ -68,6 +70,8 @@ pub struct Inputs<'a> {
     pub timestamp: Option<&'a [u8]>,
     /// The id exactly as it came.
     pub id: Option<&'a [u8]>,
+    /// The public URL, where another than the request's own is tried.
+    pub url: Option<&'a [u8]>,
 }
 
 impl Message {
@@ -120,11 +124,23 @@ impl Message {
         self.0.iter().any(|segment| matches!(segment, Segment::Id))
     }
 
-    /// Whether the body is part of it.
+    /// Whether the body is part of it, or all that a form says.
     pub fn binds_body(&self) -> bool {
         self.0
             .iter()
-            .any(|segment| matches!(segment, Segment::Body))
+            .any(|segment| matches!(segment, Segment::Body | Segment::SortedForm))
+    }
+
+    /// Whether the value in a place is part of it: a query parameter is part of the URL.
+    pub fn covers(&self, place: &Place) -> bool {
+        self.0.iter().any(|segment| match (segment, place) {
+            (Segment::Body, Place::Json(_) | Place::Form(_)) | (Segment::Url, Place::Query(_)) => {
+                true
+            }
+            (Segment::Value(Place::Header(a)), Place::Header(b)) => a.eq_ignore_ascii_case(b),
+            (Segment::Value(Place::Query(a)), Place::Query(b)) => a == b,
+            _ => false,
+        })
     }
 
     /// Hands every piece to `take` in order.
@@ -163,11 +179,15 @@ impl Segment {
         let found = match self {
             Self::Literal(text) => Some(Cow::Borrowed(&text[..])),
             Self::Body => Some(Cow::Borrowed(request.body())),
+            Self::SortedForm => request.sorted_form().map(Cow::Owned),
             Self::Timestamp => inputs.timestamp.map(Cow::Borrowed),
             Self::Id => inputs.id.map(Cow::Borrowed),
             Self::Method => Some(Cow::Borrowed(request.head().method.as_bytes())),
             Self::Path => Some(Cow::Borrowed(request.head().path())),
-            Self::Url => request.url().map(|url| Cow::Owned(url.into_bytes())),
+            Self::Url => match inputs.url {
+                Some(url) => Some(Cow::Borrowed(url)),
+                None => request.url().map(|url| Cow::Owned(url.into_bytes())),
+            },
             Self::Value(place) => read_once(place, request)?,
         };
         found.ok_or_else(|| PieceError::Missing(self.describe()))
@@ -178,6 +198,7 @@ impl Segment {
             Self::Timestamp => "timestamp".into(),
             Self::Id => "id".into(),
             Self::Url => "public URL".into(),
+            Self::SortedForm => "form (application/x-www-form-urlencoded)".into(),
             Self::Value(place) => place.describe(),
             Self::Literal(_) | Self::Body | Self::Method | Self::Path => "request".into(),
         }
@@ -206,6 +227,7 @@ fn segment(name: &str) -> Result<Segment, MessageError> {
     Ok(match name.split_once(':') {
         None => match name {
             "body" => Segment::Body,
+            "sorted_form" => Segment::SortedForm,
             "ts" => Segment::Timestamp,
             "id" => Segment::Id,
             "method" => Segment::Method,
@@ -222,6 +244,9 @@ fn segment(name: &str) -> Result<Segment, MessageError> {
         }
         Some(("query", parameter)) if !parameter.is_empty() => {
             Segment::Value(Place::Query(parameter.to_owned()))
+        }
+        Some(("form", parameter)) if !parameter.is_empty() => {
+            Segment::Value(Place::Form(parameter.to_owned()))
         }
         Some(("json", path)) => Segment::Value(Place::Json(json_path(path)?)),
         Some(_) => {
@@ -265,6 +290,7 @@ mod tests {
         let inputs = Inputs {
             timestamp: Some(b"17"),
             id: Some(b"msg_1"),
+            url: None,
         };
         let check = |message: &str, text: &str| {
             let rendered = Message::parse(message)

@@ -4,14 +4,18 @@
 //! (a preset or the user's own words) and judges with every input explicit: no clock, no I/O.
 //! What this folder does not decide: which route a request belongs to, and what is answered.
 
+mod form;
 pub mod handshake;
 pub mod key;
 pub mod message;
 pub mod place;
 pub mod preset;
+pub mod public_key;
 pub mod scheme;
 pub mod sign;
+mod url;
 pub mod verify;
+mod window;
 
 pub use place::Request;
 pub use preset::{Preset, Presets};

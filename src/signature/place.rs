@@ -1,4 +1,4 @@
-//! Where a value stands in a request: a header, a query parameter, a JSON path.
+//! Where a value stands in a request: a header, a query or form parameter, a JSON path.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
+use super::form;
 use crate::event::Head;
 
 /// A request under judgement: its head, its whole body, and what the provider calls our URL.
@@ -55,6 +56,14 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Names and values of a form, sorted; empty of an empty body, `None` of anything else.
+    pub(super) fn sorted_form(&self) -> Option<Vec<u8>> {
+        if self.body.is_empty() {
+            return Some(Vec::new());
+        }
+        form::is_form(self.head).then(|| form::sorted(self.body))
+    }
+
     /// The body as JSON, parsed once; `None` when it is not JSON.
     fn json(&self) -> Option<&Value> {
         self.json
@@ -72,6 +81,8 @@ pub enum Place {
     Query(String),
     /// The first match of a JSONPath (RFC 9535) in the body: a string, number or boolean.
     Json(JsonPath),
+    /// A parameter of a form in the body (`application/x-www-form-urlencoded`), decoded.
+    Form(String),
 }
 
 impl Place {
@@ -88,6 +99,7 @@ impl Place {
                 .next()
                 .map(Cow::Owned),
             Self::Json(path) => json_text(path, request.json()?).map(Cow::Owned),
+            Self::Form(name) => form_values(request, name).into_iter().next(),
         }
     }
 
@@ -105,6 +117,7 @@ impl Place {
                 .map(Cow::Owned)
                 .collect(),
             Self::Json(_) => self.read(request).into_iter().collect(),
+            Self::Form(name) => form_values(request, name),
         }
     }
 
@@ -114,6 +127,7 @@ impl Place {
             Self::Header(name) => format!("header {name}"),
             Self::Query(name) => format!("query parameter {name}"),
             Self::Json(path) => format!("JSON path {path}"),
+            Self::Form(name) => format!("form parameter {name}"),
         }
     }
 }
@@ -123,6 +137,16 @@ fn query_values(request: &Request<'_>, name: &str) -> Vec<Vec<u8>> {
     form_urlencoded::parse(query)
         .filter(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned().into_bytes())
+        .collect()
+}
+
+fn form_values<'r>(request: &'r Request<'_>, name: &str) -> Vec<Cow<'r, [u8]>> {
+    if !form::is_form(request.head) {
+        return Vec::new();
+    }
+    form::parameters(request.body)
+        .filter(|(key, _)| **key == *name.as_bytes())
+        .map(|(_, value)| value)
         .collect()
 }
 

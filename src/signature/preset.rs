@@ -45,6 +45,8 @@ pub struct Preset {
 pub struct Sample {
     /// The headers it comes with.
     pub headers: Headers,
+    /// The URL that it is sent to, where that is signed.
+    pub public_url: Option<String>,
     /// The body.
     pub body: String,
 }

@@ -1,6 +1,6 @@
 //! The declarative grammar of signatures: where, how written, over what, with which key.
 
-use super::key::{KeyRule, NewMac, hmac_sha1, hmac_sha256, hmac_sha384, hmac_sha512};
+use super::key::{KeyEncoding, KeyRule, NewMac, hmac_sha1, hmac_sha256, hmac_sha384, hmac_sha512};
 use super::message::Message;
 use super::place::Place;
 use std::time::Duration;
@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How many signatures of one request are looked at: a sender that rolls its secret writes two or
 /// three, a stranger might write thousands.
 pub const SIGNATURES_MAX: usize = 16;
+
+/// The same where each costs a hundred times what a MAC costs. No sender writes more than one.
+pub const PUBLIC_SIGNATURES_MAX: usize = 4;
 
 /// The ways to authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +23,25 @@ pub enum Algorithm {
     HmacSha384,
     /// HMAC-SHA-512.
     HmacSha512,
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// ECDSA over P-256 with SHA-256 (FIPS 186-5).
+    EcdsaP256Sha256(EcdsaForm),
     /// The secret itself stands in the request.
     Static,
     /// HTTP basic authentication (RFC 7617); the secret is written `user:password`.
     Basic,
     /// A bearer token (RFC 6750) in the `Authorization` header.
     Bearer,
+}
+
+/// How the two numbers of an ECDSA signature are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EcdsaForm {
+    /// An ASN.1 sequence of both (RFC 3279).
+    Der,
+    /// 32 bytes each (IEEE P1363).
+    Raw,
 }
 
 impl Algorithm {
@@ -36,7 +52,31 @@ impl Algorithm {
             Self::HmacSha256 => Some(hmac_sha256),
             Self::HmacSha384 => Some(hmac_sha384),
             Self::HmacSha512 => Some(hmac_sha512),
-            Self::Static | Self::Basic | Self::Bearer => None,
+            Self::Ed25519
+            | Self::EcdsaP256Sha256(_)
+            | Self::Static
+            | Self::Basic
+            | Self::Bearer => None,
+        }
+    }
+
+    /// Whether a public key verifies.
+    pub fn is_public(self) -> bool {
+        matches!(self, Self::Ed25519 | Self::EcdsaP256Sha256(_))
+    }
+
+    /// Whether it signs a text, rather than present the secret.
+    fn signs(self) -> bool {
+        self.mac().is_some() || self.is_public()
+    }
+
+    /// Its name, with an article.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha384 | Self::HmacSha512 => "an HMAC",
+            Self::Ed25519 => "an Ed25519",
+            Self::EcdsaP256Sha256(_) => "a P-256",
+            Self::Static | Self::Basic | Self::Bearer => "a token's",
         }
     }
 }
@@ -103,6 +143,16 @@ pub struct TimestampRule {
     pub max_future: Option<Duration>,
 }
 
+/// Which ports the signed URL may have been written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UrlPort {
+    /// The one that the public URL is written with, if any.
+    #[default]
+    AsWritten,
+    /// The same, the scheme's default where it has none, or no port at all.
+    Either,
+}
+
 /// The parts a [`Scheme`] is made of.
 #[derive(Debug, Clone)]
 pub struct SchemeParts {
@@ -118,6 +168,12 @@ pub struct SchemeParts {
     pub key: KeyRule,
     /// What was signed.
     pub message: Message,
+    /// Where the SHA-256 of the body stands in hexadecimal, for a message without the body.
+    pub body_hash: Option<Place>,
+    /// A place that is empty where this scheme was used; what stands there asks for another one.
+    pub absent: Option<Place>,
+    /// How `{url}` is written.
+    pub url_port: UrlPort,
     /// Where `{id}` stands.
     pub id: Option<Place>,
     /// When it was signed.
@@ -149,8 +205,22 @@ pub enum SchemeError {
     #[error("the timestamp is checked but not signed: the message does not contain {{ts}}")]
     TimestampNotSigned,
     /// A MAC over a constant would be a token that anybody can replay with any body.
-    #[error("the message does not contain {{body}}: the signature would fit any body")]
+    #[error(
+        "the message contains neither {{body}} nor {{sorted_form}}, and there is no `body_hash`: \
+         the signature would fit any body"
+    )]
     BodyNotSigned,
+    /// A hash that a forger could write to fit another body.
+    #[error(
+        "`body_hash` stands in {place}, which is not signed: put {{url}} or it into the message"
+    )]
+    BodyHashNotSigned {
+        /// Where the hash stands.
+        place: String,
+    },
+    /// A key of another kind.
+    #[error("`key.public` goes with ed25519 and ecdsa-p256-sha256, and these with nothing else")]
+    KeyKind,
 }
 
 impl Scheme {
@@ -175,7 +245,11 @@ impl Scheme {
         if in_list && !matches!(parts.parse, Parse::List { .. }) {
             return Err(SchemeError::NoList);
         }
-        if parts.algorithm.mac().is_some() {
+        let public = matches!(parts.key.encoding, KeyEncoding::Public(_));
+        if public != parts.algorithm.is_public() {
+            return Err(SchemeError::KeyKind);
+        }
+        if parts.algorithm.signs() {
             check_message(&parts)?;
         }
         Ok(Self { parts })
@@ -209,8 +283,11 @@ fn check_message(parts: &SchemeParts) -> Result<(), SchemeError> {
     if parts.timestamp.is_some() && !parts.message.needs_timestamp() {
         return Err(SchemeError::TimestampNotSigned);
     }
-    if !parts.message.binds_body() {
-        return Err(SchemeError::BodyNotSigned);
+    match &parts.body_hash {
+        Some(place) if !parts.message.covers(place) => Err(SchemeError::BodyHashNotSigned {
+            place: place.describe(),
+        }),
+        None if !parts.message.binds_body() => Err(SchemeError::BodyNotSigned),
+        Some(_) | None => Ok(()),
     }
-    Ok(())
 }

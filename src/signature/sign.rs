@@ -4,18 +4,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
+use sha2::{Digest, Sha256};
+
 use super::key::{Key, MacKey};
 use super::message::Inputs;
 use super::place::{Place, Request};
 use super::scheme::{Algorithm, Encoding, Parse, Scheme, TimeUnit, TimestampPlace};
-use super::verify::{Reason, compute};
+use super::verify::{Reason, compute, render};
 use crate::event::Head;
 
 /// Why a request cannot be signed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SignError {
-    /// Only headers are written; a signature in the URL or the body is the sender's own business.
-    #[error("{place} is not a header, and only headers can be written")]
+    /// The body is never changed; a signature in it is the sender's own business.
+    #[error("{place} is neither a header nor a query parameter, and only these can be written")]
     Place {
         /// Where the scheme wants a value.
         place: String,
@@ -23,9 +25,9 @@ pub enum SignError {
     /// The message asks for something that this request does not have, or has twice.
     #[error(transparent)]
     Input(#[from] Reason),
-    /// The key was made for another kind of scheme.
-    #[error("the key does not fit the scheme")]
-    Key,
+    /// Half a key.
+    #[error("a public key only verifies: signing needs its private key (PKCS#8, PEM)")]
+    PublicKey,
 }
 
 /// What a signature binds besides the request itself.
@@ -38,10 +40,11 @@ pub struct Stamp<'a> {
 }
 
 impl Scheme {
-    /// Adds to `head` the headers that make it authentic, in place of any it had.
+    /// Adds to `head` the headers and query parameters that make it authentic, in place of any it had.
     ///
     /// # Errors
-    /// [`SignError`] when the scheme does not write headers only, or the request lacks a part.
+    /// [`SignError`] when the scheme writes into the body, the request lacks a part, or the key is
+    /// a public one.
     pub fn sign(
         &self,
         key: &Key,
@@ -63,16 +66,26 @@ impl Scheme {
         {
             set(head, place, text.clone())?;
         }
+        if let Some(place) = &parts.body_hash {
+            set(head, place, hex::encode(Sha256::digest(body)))?;
+        }
+        let inputs = Inputs {
+            timestamp: timestamp.as_deref().map(str::as_bytes),
+            id: Some(stamp.id.as_bytes()),
+            url: None,
+        };
         let signature = match key {
             Key::Token(secret) => present(parts.algorithm, secret.expose()),
             Key::Mac(mac) => {
-                let inputs = Inputs {
-                    timestamp: timestamp.as_deref().map(str::as_bytes),
-                    id: Some(stamp.id.as_bytes()),
-                };
                 let request = Request::new(head, body).with_public_url(public_url);
                 let tag = compute(self, MacKey::clone(mac), &request, inputs)?;
                 encode(parts.encoding, &tag)
+            }
+            Key::Public(public) => {
+                let request = Request::new(head, body).with_public_url(public_url);
+                let message = render(self, &request, inputs)?;
+                let signature = public.sign(&message).ok_or(SignError::PublicKey)?;
+                encode(parts.encoding, &signature)
             }
         };
         let value = self.write(&signature, timestamp.as_deref());
@@ -110,10 +123,39 @@ fn set(head: &mut Head, place: &Place, value: String) -> Result<(), SignError> {
             head.headers.set(name, value);
             Ok(())
         }
-        Place::Query(_) | Place::Json(_) => Err(SignError::Place {
+        Place::Query(name) => {
+            head.target = with_parameter(head, name, &value).into();
+            Ok(())
+        }
+        Place::Json(_) | Place::Form(_) => Err(SignError::Place {
             place: place.describe(),
         }),
     }
+}
+
+/// The target with one query parameter set, at the end of the query.
+fn with_parameter(head: &Head, name: &str, value: &str) -> Vec<u8> {
+    let mut target = head.path().to_vec();
+    let mut separator = b'?';
+    let mut push = |pair: &[u8]| {
+        target.push(separator);
+        target.extend_from_slice(pair);
+        separator = b'&';
+    };
+    let is_named = |pair: &[u8]| {
+        form_urlencoded::parse(pair)
+            .next()
+            .is_some_and(|(key, _)| key == name)
+    };
+    let query = head.query().unwrap_or_default();
+    for pair in query.split(|&byte| byte == b'&') {
+        if !pair.is_empty() && !is_named(pair) {
+            push(pair);
+        }
+    }
+    let mut pair = form_urlencoded::Serializer::new(String::new());
+    push(pair.append_pair(name, value).finish().as_bytes());
+    target
 }
 
 fn present(algorithm: Algorithm, secret: &str) -> String {
@@ -124,7 +166,9 @@ fn present(algorithm: Algorithm, secret: &str) -> String {
         | Algorithm::HmacSha1
         | Algorithm::HmacSha256
         | Algorithm::HmacSha384
-        | Algorithm::HmacSha512 => secret.to_owned(),
+        | Algorithm::HmacSha512
+        | Algorithm::Ed25519
+        | Algorithm::EcdsaP256Sha256(_) => secret.to_owned(),
     }
 }
 

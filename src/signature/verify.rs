@@ -13,8 +13,12 @@ use super::key::{BASE64, BASE64_URL, Key, MacKey};
 use super::message::{Inputs, PieceError};
 use super::place::{Place, Request};
 use super::scheme::{
-    Algorithm, Encoding, Parse, SIGNATURES_MAX, Scheme, TimeUnit, TimestampPlace, TimestampRule,
+    Algorithm, Encoding, PUBLIC_SIGNATURES_MAX, Parse, SIGNATURES_MAX, Scheme, TimestampPlace,
+    TimestampRule, UrlPort,
 };
+use super::url::with_and_without_port;
+use super::window::check_time;
+use sha2::{Digest, Sha256};
 
 /// Why a request is not authentic. Shown in the log and in metrics, never to the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,12 @@ pub enum Reason {
         tried: usize,
         /// How many secrets are configured.
         keys: usize,
+    },
+    /// The signature is genuine, but the hash of the body that it binds is of another body.
+    #[error("the body is not the one whose SHA-256 stands in {place}")]
+    BodyHashMismatch {
+        /// Where the hash stands.
+        place: String,
     },
     /// Something that is signed along is not in the request.
     #[error("{what} is missing, and is part of what is signed")]
@@ -94,6 +104,7 @@ impl Reason {
             Self::SignatureMissing { .. } => "signature_missing",
             Self::SignatureMalformed { .. } => "signature_malformed",
             Self::SignatureMismatch { .. } => "signature_mismatch",
+            Self::BodyHashMismatch { .. } => "body_hash_mismatch",
             Self::InputMissing { .. } => "signed_input_missing",
             Self::InputAmbiguous { .. } => "signed_input_ambiguous",
             Self::TimestampMissing { .. } => "timestamp_missing",
@@ -111,8 +122,9 @@ impl Reason {
             Self::TimestampMissing { .. } | Self::InputMissing { .. } => 2,
             Self::InputAmbiguous { .. } => 3,
             Self::SignatureMismatch { .. } => 4,
-            Self::TimestampMalformed { .. } => 5,
-            Self::TimestampStale { .. } | Self::TimestampFuture { .. } => 6,
+            Self::BodyHashMismatch { .. } => 5,
+            Self::TimestampMalformed { .. } => 6,
+            Self::TimestampStale { .. } | Self::TimestampFuture { .. } => 7,
         }
     }
 }
@@ -156,6 +168,12 @@ pub enum VerifierError {
     /// The scheme signs the URL and nobody said which one.
     #[error("the scheme signs the URL: set `public_url` to the URL that the provider calls")]
     NoPublicUrl,
+    /// The query of the request is not what is signed.
+    #[error(
+        "`public_url` must not have a query: the provider puts the hash of the body there, and the \
+         query of each request is used"
+    )]
+    PublicUrlQuery,
 }
 
 impl Verifier {
@@ -178,6 +196,12 @@ impl Verifier {
             .any(|(scheme, _)| scheme.parts().message.needs_url());
         if signs_url && public_url.is_none() {
             return Err(VerifierError::NoPublicUrl);
+        }
+        let hash_in_query = schemes
+            .iter()
+            .any(|(scheme, _)| matches!(scheme.parts().body_hash, Some(Place::Query(_))));
+        if hash_in_query && public_url.as_ref().is_some_and(|url| url.contains('?')) {
+            return Err(VerifierError::PublicUrlQuery);
         }
         Ok(Self {
             schemes,
@@ -232,6 +256,11 @@ fn judge(
     now: Timestamp,
 ) -> Result<usize, Reason> {
     let found = Found::new(scheme, request)?;
+    let absent = scheme.parts().absent.as_ref();
+    if absent.is_some_and(|place| place.read(request).is_some()) {
+        let problem = "what else the request holds asks for another scheme";
+        return Err(malformed(found.place, problem));
+    }
     let secret = match scheme.parts().algorithm {
         Algorithm::Static => match_token(keys, &found.signatures),
         Algorithm::Basic => {
@@ -249,9 +278,17 @@ fn judge(
         Algorithm::HmacSha1
         | Algorithm::HmacSha256
         | Algorithm::HmacSha384
-        | Algorithm::HmacSha512 => {
+        | Algorithm::HmacSha512
+        | Algorithm::Ed25519
+        | Algorithm::EcdsaP256Sha256(_) => {
+            let hash = scheme.parts().body_hash.as_ref();
+            let hash = hash.map(|place| body_hash(place, request)).transpose()?;
             let tags = found.decode(scheme.parts().encoding)?;
-            match_mac(scheme, keys, request, &found, &tags)?
+            let matched = match_signature(scheme, keys, request, &found, &tags)?;
+            if let (Some(_), Some(hash)) = (matched, hash) {
+                hash.check(request)?;
+            }
+            matched
         }
     };
     let secret = secret.ok_or(Reason::SignatureMismatch {
@@ -421,7 +458,7 @@ fn read_one<'r>(place: &Place, request: &'r Request<'_>) -> Result<Option<Cow<'r
 fn match_token(keys: &[Key], presented: &[Cow<'_, [u8]>]) -> Option<usize> {
     keys.iter().position(|key| match key {
         Key::Token(secret) => presented.iter().any(|text| secret.matches(text)),
-        Key::Mac(_) => false,
+        Key::Mac(_) | Key::Public(_) => false,
     })
 }
 
@@ -444,25 +481,102 @@ fn check_any<T>(values: &[T], found: &Found<'_>, problem: &'static str) -> Resul
     }
 }
 
-fn match_mac(
+fn match_signature(
     scheme: &Scheme,
     keys: &[Key],
     request: &Request<'_>,
     found: &Found<'_>,
     tags: &[Vec<u8>],
 ) -> Result<Option<usize>, Reason> {
+    let inputs = |url| Inputs {
+        timestamp: found.timestamp.as_deref(),
+        id: found.id.as_deref(),
+        url,
+    };
+    let urls = match scheme.parts().url_port {
+        UrlPort::Either => request.url().map(|url| with_and_without_port(&url)),
+        UrlPort::AsWritten => None,
+    };
+    // `None` stands for the URL as it is written.
+    let urls = match &urls {
+        Some(urls) => urls.iter().map(|url| Some(url.as_bytes())).collect(),
+        None => vec![None],
+    };
     for (index, key) in keys.iter().enumerate() {
-        let Key::Mac(mac) = key else { continue };
-        let inputs = Inputs {
-            timestamp: found.timestamp.as_deref(),
-            id: found.id.as_deref(),
-        };
-        let expected = compute(scheme, MacKey::clone(mac), request, inputs)?;
-        if tags.iter().any(|tag| tag.ct_eq(&expected).into()) {
-            return Ok(Some(index));
+        for url in &urls {
+            if fits(scheme, key, request, inputs(*url), tags)? {
+                return Ok(Some(index));
+            }
         }
     }
     Ok(None)
+}
+
+/// Whether one of the signatures is one that this key makes.
+fn fits(
+    scheme: &Scheme,
+    key: &Key,
+    request: &Request<'_>,
+    inputs: Inputs<'_>,
+    tags: &[Vec<u8>],
+) -> Result<bool, Reason> {
+    Ok(match key {
+        Key::Mac(mac) => {
+            let expected = compute(scheme, MacKey::clone(mac), request, inputs)?;
+            tags.iter().any(|tag| tag.ct_eq(&expected).into())
+        }
+        Key::Public(public) => {
+            let message = render(scheme, request, inputs)?;
+            let mut tags = tags.iter().take(PUBLIC_SIGNATURES_MAX);
+            tags.any(|tag| public.verifies(&message, tag))
+        }
+        Key::Token(_) => false,
+    })
+}
+
+/// The hash of the body as the request states it.
+struct BodyHash<'r> {
+    place: &'r Place,
+    text: Cow<'r, [u8]>,
+}
+
+fn body_hash<'r>(place: &'r Place, request: &'r Request<'_>) -> Result<BodyHash<'r>, Reason> {
+    let text = read_one(place, request)?.ok_or_else(|| Reason::InputMissing {
+        what: place.describe(),
+    })?;
+    Ok(BodyHash { place, text })
+}
+
+impl BodyHash<'_> {
+    fn check(&self, request: &Request<'_>) -> Result<(), Reason> {
+        let stated = hex::decode(&self.text).unwrap_or_default();
+        if stated.ct_eq(&Sha256::digest(request.body())[..]).into() {
+            Ok(())
+        } else {
+            Err(Reason::BodyHashMismatch {
+                place: self.place.describe(),
+            })
+        }
+    }
+}
+
+/// The whole message of the scheme.
+pub(super) fn render(
+    scheme: &Scheme,
+    request: &Request<'_>,
+    inputs: Inputs<'_>,
+) -> Result<Vec<u8>, Reason> {
+    let message = &scheme.parts().message;
+    let rendered = message.render(request, inputs);
+    rendered.map_err(refused)
+}
+
+/// The reason behind a piece of the message that this request does not give.
+fn refused(error: PieceError) -> Reason {
+    match error {
+        PieceError::Missing(what) => Reason::InputMissing { what },
+        PieceError::Ambiguous(what) => Reason::InputAmbiguous { what },
+    }
 }
 
 /// The tag that the scheme's message has under a key.
@@ -476,80 +590,8 @@ pub(super) fn compute(
         .parts()
         .message
         .feed(request, inputs, |piece| mac.update(piece))
-        .map_err(|error| match error {
-            PieceError::Missing(what) => Reason::InputMissing { what },
-            PieceError::Ambiguous(what) => Reason::InputAmbiguous { what },
-        })?;
+        .map_err(refused)?;
     Ok(mac.tag())
-}
-
-fn check_time(rule: &TimestampRule, text: &[u8], now: Timestamp) -> Result<(), Reason> {
-    let signed_at = parse_time(rule.unit, text)?;
-    let age = now.as_duration().saturating_sub(signed_at);
-    let limit = |limit: Option<std::time::Duration>| {
-        limit.and_then(|limit| SignedDuration::try_from(limit).ok())
-    };
-    if let Some(tolerance) = limit(rule.max_past).filter(|tolerance| age > *tolerance) {
-        let looks_like = other_unit(rule.unit, text, now, tolerance);
-        return Err(Reason::TimestampStale {
-            skew: age,
-            tolerance,
-            looks_like,
-        });
-    }
-    let ahead = signed_at.saturating_sub(now.as_duration());
-    if let Some(tolerance) = limit(rule.max_future).filter(|tolerance| ahead > *tolerance) {
-        let looks_like = other_unit(rule.unit, text, now, tolerance);
-        return Err(Reason::TimestampFuture {
-            skew: ahead,
-            tolerance,
-            looks_like,
-        });
-    }
-    Ok(())
-}
-
-/// The time since 1970. Not a calendar date: a number in the wrong unit lies in no calendar.
-fn parse_time(unit: TimeUnit, text: &[u8]) -> Result<SignedDuration, Reason> {
-    let text = std::str::from_utf8(text).ok();
-    let (time, expected) = match unit {
-        TimeUnit::Seconds => (
-            text.and_then(digits).map(SignedDuration::from_secs),
-            "whole seconds",
-        ),
-        TimeUnit::Milliseconds => (
-            text.and_then(digits).map(SignedDuration::from_millis),
-            "whole milliseconds",
-        ),
-        TimeUnit::Rfc3339 => {
-            let time = text.and_then(|text| text.parse::<Timestamp>().ok());
-            (time.map(Timestamp::as_duration), "an RFC 3339 time")
-        }
-    };
-    time.ok_or(Reason::TimestampMalformed { expected })
-}
-
-fn digits(text: &str) -> Option<i64> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
-}
-
-/// Tells whether the number would be fresh in the other unit.
-fn other_unit(
-    unit: TimeUnit,
-    text: &[u8],
-    now: Timestamp,
-    tolerance: SignedDuration,
-) -> Option<&'static str> {
-    let number = digits(std::str::from_utf8(text).ok()?)?;
-    let (time, name) = match unit {
-        TimeUnit::Seconds => (SignedDuration::from_millis(number), "milliseconds"),
-        TimeUnit::Milliseconds => (SignedDuration::from_secs(number), "seconds"),
-        TimeUnit::Rfc3339 => return None,
-    };
-    let skew = now.as_duration().saturating_sub(time).abs();
-    (skew <= tolerance).then_some(name)
 }
 
 #[cfg(test)]

@@ -250,14 +250,17 @@ async fn a_silent_connection_is_closed_and_is_no_request() {
         .send_raw(b"PRI * HTTP/2.0\r\n")
         .await
         .unwrap();
-    let closed = tokio::join!(
-        silent.is_closed(),
-        idle.is_closed(),
-        half_a_preface.is_closed()
-    );
-    assert_eq!(closed, (true, true, true));
+    let closed = tokio::join!(silent.is_closed(), idle.is_closed());
+    assert_eq!(closed, (true, true));
+    // Whoever has begun to say something is told that he was too slow.
+    assert_eq!(half_a_preface.read_response().await.status, 408);
+    assert!(half_a_preface.is_closed().await);
+    let labels = [("reason", "head_slow")];
+    gateway
+        .wait_for_metric("hookgate_requests_total", &labels, 1.0)
+        .await;
     assert_eq!(
         gateway.metric("hookgate_requests_total", &[]).await,
-        Some(1.0)
+        Some(2.0)
     );
 }

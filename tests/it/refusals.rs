@@ -163,11 +163,15 @@ async fn a_body_beyond_the_limit_is_refused_however_it_comes() {
 async fn a_huge_body_is_refused_without_being_read() {
     let backend = FakeBackend::start().await;
     let gateway = start(&backend).await;
-    for length in ["5242881", "99999999999", "18446744073709551615"] {
+    for (length, status) in [
+        ("5242881", 413),
+        ("99999999999", 413),
+        ("18446744073709551615", 400),
+    ] {
         let mut client = Client::connect(gateway.addr()).await;
         let head = format!("POST /hooks HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
         client.send_raw(head.as_bytes()).await.unwrap();
-        check_silent(&client.read_response().await, 413);
+        check_silent(&client.read_response().await, status);
         client.close_write().await.unwrap();
         assert!(client.is_closed().await, "{length}");
     }

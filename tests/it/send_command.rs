@@ -154,16 +154,22 @@ async fn the_sample_of_every_provider_is_accepted_by_its_own_preset() {
          backends: {{app: {{url: \"{url}\"}}}}\nroutes:\n"
     );
     for preset in presets.iter() {
-        let (name, secret) = (&preset.name, &preset.sample_secret);
+        let name = &preset.name;
+        let secret = serde_json::to_string(&preset.sample_secret).unwrap();
+        let url = preset.sample.public_url.iter();
+        let url: String = url.map(|url| format!(", public_url: \"{url}\"")).collect();
         yaml += &format!(
             "  {name}:\n    webhook: {{path: /{name}, verify: {{provider: {name}, \
-             secrets: [\"{secret}\"]}}}}\n    deliver: {{to: app}}\n"
+             secrets: [{secret}]{url}}}}}\n    deliver: {{to: app}}\n"
         );
     }
     let gateway = Gateway::start(&yaml).await;
     for (index, preset) in presets.iter().enumerate() {
         let url = format!("http://{}/{}", gateway.addr(), preset.name);
-        let args = ["send", &preset.name, "--to", &url];
+        let mut args = vec!["send", &preset.name, "--to", &url];
+        if let Some(public_url) = &preset.sample.public_url {
+            args.extend(["--public-url", public_url]);
+        }
         let finished = run(&args, b"", &[]).await;
         assert_eq!(finished.code, Some(0), "{}: {finished:?}", preset.name);
         let arrived = backend.wait_for(index + 1).await;

@@ -4,6 +4,7 @@ mod backend;
 mod limits;
 mod provider;
 mod route;
+mod scheme_key;
 mod server;
 mod tests;
 mod verify;

@@ -38,6 +38,10 @@ pub struct CompiledVector {
     pub now: Timestamp,
     /// The method.
     pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The URL that the provider has, where it signs that.
+    pub public_url: Option<String>,
     /// The headers.
     pub headers: Headers,
     /// The body.
@@ -108,6 +112,7 @@ impl Compiler<'_> {
             sample_secret: sample.secret.get()?.clone(),
             sample: Sample {
                 headers: headers(sample.headers.get()?),
+                public_url: value(&sample.public_url).cloned(),
                 body: sample.body.get()?.clone(),
             },
         };
@@ -149,6 +154,10 @@ impl Compiler<'_> {
                 "a handshake is told from an event by `query` or `json`",
             );
         }
+        let mut absent = Vec::new();
+        for field in value(&rule.absent).into_iter().flatten() {
+            absent.push(self.json_place(field.span, field.get()?)?);
+        }
         let require = match &rule.verify_token {
             Some(field) => Require::VerifyToken(self.place(field)?),
             None => Require::Signature,
@@ -162,6 +171,7 @@ impl Compiler<'_> {
         Some(Handshake {
             method: rule.method.get()?.clone(),
             matches,
+            absent,
             require,
             status: value(&rule.status).copied().unwrap_or(200),
             content_type,
@@ -180,6 +190,10 @@ impl Compiler<'_> {
             method: value(&vector.method)
                 .cloned()
                 .unwrap_or_else(|| "POST".to_owned()),
+            target: value(&vector.target)
+                .cloned()
+                .unwrap_or_else(|| "/hooks/in".to_owned()),
+            public_url: value(&vector.public_url).cloned(),
             headers: headers(vector.headers.get()?),
             body: vector.body.get()?.clone(),
             event_id: value(&vector.event_id).cloned(),

@@ -1,14 +1,18 @@
 //! Compiles `server`, `admin` and `log`.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{AdminSettings, Compiler, HEADER_SHAPE, LogSettings, ServerSettings, value};
 use crate::app::ListenAddress;
-use crate::config::decode::Field;
-use crate::config::raw::server::{Admin, Log, LogFormat, Server, Timeouts};
+use crate::config::decode::{Field, OneOrMany, TextOr};
+use crate::config::raw::server::{Admin, Limits, Listen, Log, LogFormat, Server, Timeouts};
+use crate::config::units::{Period, Size};
 use crate::config::yaml::Span;
-use crate::ingress::service::ConnectionLimits;
+use crate::ingress::head::HEADERS_CEILING;
+use crate::ingress::service::listener::Origin;
+use crate::ingress::service::{ConnectionLimits, Listener};
 use crate::ingress::source_addr::TrustedProxies;
 use crate::request_log::HeaderChoice;
 
@@ -24,31 +28,25 @@ const BODY: Duration = Duration::from_secs(30);
 const PIECE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 const WRITE: Duration = Duration::from_secs(10);
+const REQUEST: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(30);
+const CONNECTIONS: usize = 20_000;
+const CONNECTIONS_PER_ADDRESS: usize = 200;
+const REQUESTS_PER_CONNECTION: usize = 1000;
+const HEAD_BYTES: usize = 64 * 1024;
+/// Less is not enough for what honest senders say.
+const HEAD_BYTES_FLOOR: usize = 1024;
+/// The HTTP parser underneath reads no longer head.
+const HEAD_BYTES_CEILING: usize = 1023 * 1024;
+const HEADERS: usize = 100;
+const BODY_RATE_MIN: NonZeroU64 = NonZeroU64::MIN.saturating_add(1023);
 
 impl Compiler<'_> {
     pub(super) fn server(&mut self, server: Option<&Server>) -> ServerSettings {
         let listen = match server.and_then(|server| server.listen.as_ref()) {
-            None => vec![ListenAddress::Tcp(LISTEN.to_owned())],
-            Some(field) => {
-                let mut addresses = Vec::new();
-                for field in field.get().into_iter().flatten() {
-                    let Some(text) = field.get() else { continue };
-                    let Some(address) = self.listen_address(field.span, text, LISTEN_SHAPE) else {
-                        continue;
-                    };
-                    self.not_taken(field.span, &address, &addresses);
-                    addresses.push(address);
-                }
-                if field.get().is_some_and(|list| list.is_empty()) {
-                    let message = "`server.listen` is an empty list: nothing could come in";
-                    let help = format!("leave `listen` out for the default, {LISTEN}");
-                    self.fault_with_help(field.span, message, help);
-                }
-                addresses
-            }
+            None => vec![(ListenAddress::Tcp(LISTEN.to_owned()), Listener::default())],
+            Some(field) => self.listeners(field, server),
         };
-        let timeouts = server.and_then(|server| value(&server.timeout));
         let threads = server.and_then(|server| server.threads.as_ref());
         if let Some(field) = threads.filter(|field| field.get() == Some(&0)) {
             let help = "leave `threads` out for one for each core";
@@ -56,7 +54,7 @@ impl Compiler<'_> {
         }
         ServerSettings {
             listen,
-            limits: self.limits(timeouts),
+            limits: self.limits(server),
             drain: server.map_or(DRAIN, |server| self.period(&server.drain, DRAIN)),
             threads: threads
                 .and_then(|field| field.get())
@@ -65,31 +63,129 @@ impl Compiler<'_> {
         }
     }
 
+    fn listeners(
+        &mut self,
+        field: &Field<OneOrMany<TextOr<Listen>>>,
+        server: Option<&Server>,
+    ) -> Vec<(ListenAddress, Listener)> {
+        let trusted = server.and_then(|server| value(&server.trusted_proxies));
+        let nobody_trusted = trusted.is_none_or(OneOrMany::is_empty);
+        let mut listeners: Vec<(ListenAddress, Listener)> = Vec::new();
+        for field in field.get().into_iter().flatten() {
+            let Some(raw) = field.get() else { continue };
+            let (span, text, proxied) = match raw {
+                TextOr::Text(text) => (field.span, Some(text), None),
+                TextOr::Full(full) => {
+                    let proxied = full.proxy_protocol.as_ref();
+                    let proxied = proxied.filter(|field| field.get() == Some(&true));
+                    (full.address.span, full.address.get(), proxied)
+                }
+            };
+            let address = text.and_then(|text| self.listen_address(span, text, LISTEN_SHAPE));
+            if let Some(field) = proxied.filter(|_| nobody_trusted) {
+                let message = "no proxy is trusted: every connection would be closed";
+                let help = "write the proxy's addresses under `server.trusted_proxies`";
+                self.fault_with_help(field.span, message, help);
+            }
+            let origin = match proxied {
+                Some(_) => Origin::ProxyProtocol,
+                None => Origin::Peer,
+            };
+            if let Some(address) = address {
+                self.not_taken(span, &address, listeners.iter().map(|(taken, _)| taken));
+                listeners.push((address, Listener { origin }));
+            }
+        }
+        if field.get().is_some_and(OneOrMany::is_empty) {
+            let message = "`server.listen` is an empty list: nothing could come in";
+            let help = format!("leave `listen` out for the default, {LISTEN}");
+            self.fault_with_help(field.span, message, help);
+        }
+        listeners
+    }
+
     /// Port 0 is a free port, and another one each time.
-    fn not_taken(&mut self, span: Span, address: &ListenAddress, taken: &[ListenAddress]) {
+    fn not_taken<'t>(
+        &mut self,
+        span: Span,
+        address: &ListenAddress,
+        mut taken: impl Iterator<Item = &'t ListenAddress>,
+    ) {
         let is_any_port = address.to_string().ends_with(":0");
-        if !is_any_port && taken.contains(address) {
+        if !is_any_port && taken.any(|taken| taken == address) {
             let message = format!("`{address}` is listened on already, by `server.listen`");
             self.fault_with_help(span, message, "choose another port, or take it away");
         }
     }
 
-    fn limits(&mut self, timeouts: Option<&Timeouts>) -> ConnectionLimits {
-        let mut limits = ConnectionLimits {
-            head: HEAD,
-            body: BODY,
-            piece: PIECE,
-            idle: IDLE,
-            write: WRITE,
+    fn limits(&mut self, server: Option<&Server>) -> ConnectionLimits {
+        let timeouts = server.and_then(|server| value(&server.timeout));
+        let mut time = |pick: fn(&Timeouts) -> &Option<Field<Period>>, default| {
+            timeouts.map_or(default, |timeouts| self.period(pick(timeouts), default))
         };
-        if let Some(timeouts) = timeouts {
-            limits.head = self.period(&timeouts.head, HEAD);
-            limits.body = self.period(&timeouts.body, BODY);
-            limits.piece = self.period(&timeouts.piece, PIECE);
-            limits.idle = self.period(&timeouts.idle, IDLE);
-            limits.write = self.period(&timeouts.write, WRITE);
+        let (head, body) = (time(|t| &t.head, HEAD), time(|t| &t.body, BODY));
+        let (piece, idle) = (time(|t| &t.piece, PIECE), time(|t| &t.idle, IDLE));
+        let (write, request) = (time(|t| &t.write, WRITE), time(|t| &t.request, REQUEST));
+        let limits = server.and_then(|server| value(&server.limits));
+        let number = |pick: fn(&Limits) -> &Option<Field<NonZeroU32>>, default| {
+            let number = limits.and_then(|limits| value(pick(limits)));
+            number.map_or(default, |number| {
+                usize::try_from(number.get()).unwrap_or(usize::MAX)
+            })
+        };
+        ConnectionLimits {
+            head,
+            body,
+            piece,
+            idle,
+            write,
+            request,
+            connections: number(|l| &l.connections, CONNECTIONS),
+            connections_per_address: number(
+                |l| &l.connections_per_address,
+                CONNECTIONS_PER_ADDRESS,
+            ),
+            requests_per_connection: number(
+                |l| &l.requests_per_connection,
+                REQUESTS_PER_CONNECTION,
+            ),
+            head_bytes: self.head_bytes(limits),
+            headers: self.headers(limits),
+            body_rate_min: limits
+                .and_then(|limits| value(&limits.body_rate_min))
+                .map_or(BODY_RATE_MIN, |rate| rate.bytes_per_second()),
         }
-        limits
+    }
+
+    fn head_bytes(&mut self, limits: Option<&Limits>) -> usize {
+        let Some(field) = limits.and_then(|limits| limits.head_bytes.as_ref()) else {
+            return HEAD_BYTES;
+        };
+        let bytes = field.get().map_or(HEAD_BYTES, |size| size.as_usize());
+        if !(HEAD_BYTES_FLOOR..=HEAD_BYTES_CEILING).contains(&bytes) {
+            let (least, most) = (
+                Size::new(HEAD_BYTES_FLOOR as u64),
+                Size::new(HEAD_BYTES_CEILING as u64),
+            );
+            self.fault(field.span, format!("a head may be {least} to {most} long"));
+        }
+        bytes
+    }
+
+    fn headers(&mut self, limits: Option<&Limits>) -> usize {
+        let Some(field) = limits.and_then(|limits| limits.headers.as_ref()) else {
+            return HEADERS;
+        };
+        let count = field.get().map_or(HEADERS, |count| {
+            usize::try_from(count.get()).unwrap_or(usize::MAX)
+        });
+        if count > HEADERS_CEILING {
+            self.fault(
+                field.span,
+                format!("no more than {HEADERS_CEILING} headers can be read"),
+            );
+        }
+        count
     }
 
     fn listen_address(&mut self, span: Span, text: &str, shape: &str) -> Option<ListenAddress> {
@@ -126,7 +222,7 @@ impl Compiler<'_> {
     pub(super) fn admin(
         &mut self,
         admin: Option<&Admin>,
-        taken: &[ListenAddress],
+        taken: &[(ListenAddress, Listener)],
     ) -> AdminSettings {
         let field = admin.and_then(|admin| admin.listen.as_ref());
         let listen = match field.map(|field| (field.span, field.get())) {
@@ -136,7 +232,7 @@ impl Compiler<'_> {
             Some((span, Some(text))) => {
                 let address = self.listen_address(span, text, ADMIN_LISTEN_SHAPE);
                 if let Some(address) = &address {
-                    self.not_taken(span, address, taken);
+                    self.not_taken(span, address, taken.iter().map(|(taken, _)| taken));
                 }
                 address
             }

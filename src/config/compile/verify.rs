@@ -11,12 +11,12 @@ use crate::config::units::Period;
 use crate::config::yaml::Span;
 use crate::ingress::gate::{CheckMode, SignatureCheck};
 use crate::secret::Secret;
-use crate::signature::key::{Key, KeyEncoding, KeyError, KeyRule};
+use crate::signature::key::{Key, KeyError};
 use crate::signature::message::Message;
 use crate::signature::place::Place;
 use crate::signature::scheme::{
     Algorithm, Encoding, Parse, Scheme, SchemeError, SchemeParts, TimeUnit, TimestampPlace,
-    TimestampRule,
+    TimestampRule, UrlPort,
 };
 use crate::signature::{Preset, Verifier};
 
@@ -256,7 +256,7 @@ impl<'a> Compiler<'a> {
             if let (false, Some(error)) = (fits, refused) {
                 let help = match error {
                     KeyError::Empty => SECRETS_SHAPE,
-                    KeyError::Encoding { .. } => {
+                    KeyError::Encoding { .. } | KeyError::Public { .. } => {
                         "copy the secret once more from the provider; perhaps a part is missing"
                     }
                 };
@@ -302,9 +302,9 @@ impl<'a> Compiler<'a> {
     pub(super) fn scheme(&mut self, field: &Field<raw::Scheme>) -> Option<Scheme> {
         let raw = field.get()?;
         // Every part is compiled before any is missed: a fault must not hide another.
-        let algorithm = raw.algorithm.get().copied().map(algorithm);
+        let algorithm = self.algorithm(raw);
         let signature = self.signature(raw, algorithm, field.span);
-        let key = raw.key.as_ref().and_then(|field| field.get());
+        let key = self.key_rule(value(&raw.key));
         let message = match &raw.message {
             Some(field) => self.message(field),
             None => self.try_at(field.span, Message::parse("{body}")),
@@ -317,6 +317,12 @@ impl<'a> Compiler<'a> {
             Some(field) => self.timestamp(field).map(Some),
             None => Some(None),
         };
+        let body_hash = self.optional_place(&raw.body_hash);
+        let absent = self.optional_place(&raw.absent);
+        let url_port = match value(&raw.url).and_then(|rule| value(&rule.port)) {
+            None | Some(raw::UrlPort::AsWritten) => UrlPort::AsWritten,
+            Some(raw::UrlPort::Either) => UrlPort::Either,
+        };
         let (place, parse, encoding) = signature?;
         let (algorithm, message, id, timestamp) = (algorithm?, message?, id?, timestamp?);
         let parts = SchemeParts {
@@ -324,8 +330,11 @@ impl<'a> Compiler<'a> {
             parse,
             encoding,
             algorithm,
-            key: key_rule(key),
+            key: key?,
             message,
+            body_hash: body_hash?,
+            absent: absent?,
+            url_port,
             id,
             timestamp,
         };
@@ -392,11 +401,20 @@ impl<'a> Compiler<'a> {
         self.from(field.span, field.get()?)
     }
 
+    /// `None` when what is written is no place; `Some(None)` when nothing is written.
+    fn optional_place(&mut self, field: &Option<Field<raw::From>>) -> Option<Option<Place>> {
+        match field {
+            Some(field) => self.place(field).map(Some),
+            None => Some(None),
+        }
+    }
+
     pub(super) fn from(&mut self, span: Span, from: &raw::From) -> Option<Place> {
         match from {
             raw::From::Header(name) => self.header_place(span, name),
             raw::From::Query(name) => Some(Place::Query(name.clone())),
             raw::From::Json(path) => self.json_place(span, path),
+            raw::From::Form(name) => Some(Place::Form(name.clone())),
         }
     }
 
@@ -480,29 +498,13 @@ fn contradiction(error: &SchemeError, raw: &raw::Scheme) -> (Option<Span>, &'sta
             message,
             "write it as the provider signs it, like `message: \"{ts}.{body}\"`",
         ),
-    }
-}
-
-fn algorithm(raw: raw::Algorithm) -> Algorithm {
-    match raw {
-        raw::Algorithm::HmacSha1 => Algorithm::HmacSha1,
-        raw::Algorithm::HmacSha256 => Algorithm::HmacSha256,
-        raw::Algorithm::HmacSha384 => Algorithm::HmacSha384,
-        raw::Algorithm::HmacSha512 => Algorithm::HmacSha512,
-        raw::Algorithm::Static => Algorithm::Static,
-        raw::Algorithm::Basic => Algorithm::Basic,
-        raw::Algorithm::Bearer => Algorithm::Bearer,
-    }
-}
-
-fn key_rule(raw: Option<&raw::KeyRule>) -> KeyRule {
-    let encoding = match raw.and_then(|raw| value(&raw.encoding)) {
-        None | Some(raw::KeyEncoding::Utf8) => KeyEncoding::Utf8,
-        Some(raw::KeyEncoding::Base64) => KeyEncoding::Base64,
-        Some(raw::KeyEncoding::Hex) => KeyEncoding::Hex,
-    };
-    KeyRule {
-        encoding,
-        strip_prefix: raw.and_then(|raw| value(&raw.strip_prefix)).cloned(),
+        SchemeError::BodyHashNotSigned { .. } => (
+            raw.body_hash.as_ref().map(|field| field.span),
+            "put `{url}`, or the place itself, into the message as the provider signs it",
+        ),
+        SchemeError::KeyKind => (
+            raw.key.as_ref().map(|field| field.span),
+            "write `key: {public: raw_hex}` (or raw_b64, spki_b64, pem) with these two alone",
+        ),
     }
 }

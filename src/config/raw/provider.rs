@@ -53,6 +53,8 @@ pub struct HandshakeRule {
     pub query: Option<Field<Entries<String>>>,
     /// JSONPaths and their values.
     pub json: Option<Field<Entries<String>>>,
+    /// JSONPaths that hold no text, number or boolean: what has one of them is an event.
+    pub absent: Option<Field<OneOrMany<String>>>,
     /// Where `webhook.handshake.verify_token` stands; without it the signature is required.
     pub verify_token: Option<Field<From>>,
     /// The status of the answer. Default: 200.
@@ -71,6 +73,8 @@ pub struct Sample {
     pub secret: Field<String>,
     /// The headers it comes with.
     pub headers: Field<Entries<String>>,
+    /// The URL that it is sent to, where that is signed.
+    pub public_url: Option<Field<String>>,
     /// The body.
     pub body: Field<String>,
 }
@@ -89,6 +93,10 @@ pub struct Vector {
     pub now: Field<i64>,
     /// The method. Default: POST.
     pub method: Option<Field<String>>,
+    /// Path and query. Default: /hooks/in.
+    pub target: Option<Field<String>>,
+    /// The URL that the provider has, where it signs that.
+    pub public_url: Option<Field<String>>,
     /// The headers.
     pub headers: Field<Entries<String>>,
     /// The body.

@@ -1,27 +1,64 @@
 //! `server`, `admin` and `log`.
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::decode::{Field, OneOrMany};
-use crate::config::units::Period;
+use crate::config::decode::{Field, OneOrMany, TextOr};
+use crate::config::units::{Period, Size, Throughput};
 
 /// Where webhooks are taken, and the limits of their connections.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Server {
     /// An address and port (`0.0.0.0:8080`, `[::]:8080`) or a unix socket (`unix:/run/hookgate.sock`),
-    /// or a list of them. Default: 127.0.0.1:8080.
-    pub listen: Option<Field<OneOrMany<String>>>,
-    /// Addresses or ranges of the proxies that may say, through X-Forwarded-For, whom they speak
-    /// for; `unix` for whoever connects through a unix socket. Default: none.
+    /// alone or as `address` with what else is special about it, or a list of them.
+    /// Default: 127.0.0.1:8080.
+    pub listen: Option<Field<OneOrMany<TextOr<Listen>>>>,
+    /// Addresses or ranges of the proxies that may say, through X-Forwarded-For or the PROXY
+    /// protocol, whom they speak for; `unix` for whoever connects through a unix socket.
+    /// Default: none.
     pub trusted_proxies: Option<Field<OneOrMany<String>>>,
+    /// How much there may be of what senders can make us hold.
+    pub limits: Option<Field<Limits>>,
     /// The most time that a sender may take.
     pub timeout: Option<Field<Timeouts>>,
     /// How long requests in flight may take to finish when the gateway stops. Default: 30s.
     pub drain: Option<Field<Period>>,
     /// Worker threads. Default: one for each core.
     pub threads: Option<Field<u16>>,
+}
+
+/// A listener.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[schemars(deny_unknown_fields)]
+pub struct Listen {
+    /// An address and port or a unix socket.
+    pub address: Field<String>,
+    /// Whether each connection begins with a header of the PROXY protocol (version 1 or 2) from one
+    /// of `trusted_proxies`; all others are closed. Default: false.
+    pub proxy_protocol: Option<Field<bool>>,
+}
+
+/// How much there may be of what senders can make us hold.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Limits {
+    /// Connections. One more is closed at once. Default: 20000.
+    pub connections: Option<Field<NonZeroU32>>,
+    /// Connections of one address (version 6 by /64) that is not among `trusted_proxies`.
+    /// Default: 200.
+    pub connections_per_address: Option<Field<NonZeroU32>>,
+    /// Requests on one HTTP/1 connection before it is closed. Default: 1000.
+    pub requests_per_connection: Option<Field<NonZeroU32>>,
+    /// Bytes of a request's head, at most 1023KiB. Default: 64KiB.
+    pub head_bytes: Option<Field<Size>>,
+    /// Headers of a request, at most 256. Default: 100.
+    pub headers: Option<Field<NonZeroU32>>,
+    /// How fast a body comes, at least, from five seconds after its beginning on.
+    /// Default: 1KiB/s.
+    pub body_rate_min: Option<Field<Throughput>>,
 }
 
 /// The most time that a sender may take.
@@ -38,6 +75,9 @@ pub struct Timeouts {
     pub idle: Option<Field<Period>>,
     /// For taking one piece of an answer. Default: 10s.
     pub write: Option<Field<Period>>,
+    /// For a whole request, from its head to the end of its answer, the backend's time included.
+    /// Default: 60s.
+    pub request: Option<Field<Period>>,
 }
 
 /// Where metrics and health are told.

@@ -54,9 +54,15 @@ pub struct Scheme {
     pub algorithm: Field<Algorithm>,
     /// How a secret becomes a key. Default: its UTF-8 bytes.
     pub key: Option<Field<KeyRule>>,
-    /// What is signed: text with `{body}`, `{ts}`, `{id}`, `{method}`, `{path}`, `{url}`,
-    /// `{header:NAME}`, `{query:NAME}`. Default: `{body}`.
+    /// What is signed: text with `{body}`, `{sorted_form}`, `{ts}`, `{id}`, `{method}`, `{path}`, `{url}`,
+    /// `{header:NAME}`, `{query:NAME}`, `{form:NAME}`, `{json:PATH}`. Default: `{body}`.
     pub message: Option<Field<String>>,
+    /// Where the SHA-256 of the body stands in hexadecimal, when the body itself is not signed.
+    pub body_hash: Option<Field<From>>,
+    /// What is not there where this scheme was used: another one signs what has it.
+    pub absent: Option<Field<From>>,
+    /// How `{url}` is written.
+    pub url: Option<Field<UrlRule>>,
     /// Where `{id}` stands.
     pub id: Option<Field<IdRule>>,
     /// When it was signed.
@@ -73,6 +79,8 @@ pub struct Signature {
     pub parse: Option<Field<Parse>>,
     /// How its bytes are written. Default: hex.
     pub encoding: Option<Field<Encoding>>,
+    /// How the numbers of an ECDSA signature are written. Default: der.
+    pub ecdsa: Option<Field<EcdsaForm>>,
 }
 
 /// Where a value stands in a request.
@@ -85,6 +93,8 @@ pub enum From {
     Query(String),
     /// A JSONPath in the body.
     Json(String),
+    /// A parameter of a form in the body.
+    Form(String),
 }
 
 /// Where a timestamp stands.
@@ -153,6 +163,11 @@ pub enum Algorithm {
     /// HMAC with SHA-512.
     #[serde(rename = "hmac-sha512")]
     HmacSha512,
+    /// Ed25519, with `key.public`.
+    Ed25519,
+    /// ECDSA over P-256 with SHA-256, with `key.public`.
+    #[serde(rename = "ecdsa-p256-sha256")]
+    EcdsaP256Sha256,
     /// The secret itself stands in the request.
     Static,
     /// HTTP basic authentication; the secret is `user:password`.
@@ -167,6 +182,8 @@ pub enum Algorithm {
 pub struct KeyRule {
     /// How it is decoded. Default: utf8.
     pub encoding: Option<Field<KeyEncoding>>,
+    /// How it holds a public key, for ed25519 and ecdsa-p256-sha256.
+    pub public: Option<Field<PublicForm>>,
     /// What is cut off first where it is there.
     pub strip_prefix: Option<Field<String>>,
 }
@@ -181,6 +198,48 @@ pub enum KeyEncoding {
     Base64,
     /// Hexadecimal.
     Hex,
+}
+
+/// How the text of a secret holds a public key.
+#[derive(Deserialize, JsonSchema, Clone, Copy, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum PublicForm {
+    /// The key's own bytes in hexadecimal.
+    RawHex,
+    /// The key's own bytes in base64.
+    RawB64,
+    /// A SubjectPublicKeyInfo in base64.
+    SpkiB64,
+    /// A SubjectPublicKeyInfo in PEM.
+    Pem,
+}
+
+/// How the numbers of an ECDSA signature are written.
+#[derive(Deserialize, JsonSchema, Clone, Copy, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum EcdsaForm {
+    /// An ASN.1 sequence.
+    Der,
+    /// 32 bytes each.
+    Raw,
+}
+
+/// How a signed URL is written.
+#[derive(Deserialize, JsonSchema, Clone)]
+#[schemars(deny_unknown_fields)]
+pub struct UrlRule {
+    /// Which ports are tried. Default: as_written.
+    pub port: Option<Field<UrlPort>>,
+}
+
+/// Which ports the signed URL may have been written with.
+#[derive(Deserialize, JsonSchema, Clone, Copy, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum UrlPort {
+    /// The one of `public_url`.
+    AsWritten,
+    /// With a port, which may be the default one, and without.
+    Either,
 }
 
 /// Where the id that is signed along stands.

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// How many unread bytes of a refused body are read to save the connection.
@@ -83,9 +85,42 @@ pub(super) async fn write(
         .map_err(|_| Cut)
 }
 
+/// Ends an exchange, and gives the session back if it can be used again.
+pub(super) async fn end(mut session: ServerSession, written: Written) -> Option<ServerSession> {
+    match written {
+        Ok(()) => linger(session).await,
+        Err(Cut) => {
+            session.shutdown().await;
+            None
+        }
+    }
+}
+
+/// Ends a connection that carried no request, with an answer of one line. What the sender still
+/// sends is read within limits: closing a socket with unread bytes can destroy the answer.
+pub(super) async fn end_with(mut stream: Stream, status: u16, write_time_max: Duration) {
+    let reason = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or_default();
+    let answer =
+        format!("HTTP/1.1 {status} {reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let write = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
+        stream.shutdown().await
+    };
+    if !matches!(timeout(write_time_max, write).await, Ok(Ok(()))) {
+        return;
+    }
+    let mut rest = stream.take(LINGER_BYTES_MAX as u64);
+    let mut sink = tokio::io::sink();
+    let _ = timeout(LINGER_TIME_MAX, tokio::io::copy(&mut rest, &mut sink)).await;
+}
+
 /// Ends an exchange: what is left of the body is read within limits, since closing a socket with
 /// unread bytes can destroy the answer on its way. Gives the session back if it can be used again.
-pub(super) async fn linger(mut session: ServerSession) -> Option<ServerSession> {
+async fn linger(mut session: ServerSession) -> Option<ServerSession> {
     session.finish_body().await.ok()?;
     let mut left = LINGER_BYTES_MAX;
     let read_rest = async {

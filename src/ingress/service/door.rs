@@ -1,25 +1,39 @@
-//! Takes connections: tells HTTP/1 from HTTP/2, reads heads, closes what is idle.
+//! Takes connections: counts them, asks proxies whom they speak for, tells HTTP/1 from HTTP/2,
+//! closes what is idle.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::{ALPN, Stream};
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
+use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
 use pingora_core::server::ShutdownWatch;
-use tokio::time::{sleep, timeout};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Gateway;
 use super::answer::LINGER_TIME_MAX;
+use super::arrival::{self, Arrival, Wait};
 use super::exchange::Exchange;
+use super::listener::{Listeners, Origin};
+use super::request::{Caller, read_http2_head};
+use super::watched::Watched;
+use super::{Gateway, Snapshot};
+use crate::event::{ClientAddr, Head};
+use crate::ingress::proxy_protocol::{self, Announced, NoHeader};
 use crate::ingress::refusal::Refusal;
+use crate::ingress::slots::{Full, Slot};
 use crate::metrics::Metrics;
 
 /// The first bytes of HTTP/2 with prior knowledge (RFC 9113, 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How much of the preface tells it from every HTTP/1 method. No HTTP/1 request is shorter.
-const H2_TELL: usize = 3;
+/// The most requests that one HTTP/2 connection has in flight.
+const H2_STREAMS_MAX: u32 = 100;
 /// How long a connection without a request lives on when the gateway stops: what its sender has
 /// just sent is still answered.
 const LAST_REQUEST_TIME_MAX: Duration = Duration::from_millis(500);
@@ -27,12 +41,13 @@ const LAST_REQUEST_TIME_MAX: Duration = Duration::from_millis(500);
 /// Tells HTTP/1 from HTTP/2 on each new connection and serves its requests one after another.
 pub struct Door {
     gateway: Arc<Gateway>,
+    listeners: Listeners,
     http2: Arc<Http2>,
 }
 
 impl Door {
-    /// Opens a door to the gateway.
-    pub fn new(gateway: Arc<Gateway>) -> Self {
+    /// Opens a door to the gateway, for connections that come to these listeners.
+    pub fn new(gateway: Arc<Gateway>, listeners: Listeners) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(gateway.snapshot().limits.idle);
@@ -40,92 +55,225 @@ impl Door {
             gateway: gateway.clone(),
             options,
         });
-        Self { gateway, http2 }
+        Self {
+            gateway,
+            listeners,
+            http2,
+        }
     }
 
-    async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let limits = self.gateway.snapshot().limits;
-        let mut next = Some((stream, None));
-        let mut wait = HeadWait {
-            first: limits.head,
-            whole: limits.head,
-        };
-        // As Pingora rounds it: were the limit of the whole head nearer, an idle connection would
-        // get a 408 and be counted as a request.
-        let idle = Duration::from_secs(whole_seconds(limits.idle));
-        while let Some((stream, read_ahead)) = next.take() {
-            let mut session = ServerSession::new_http1(stream);
-            // Otherwise a request that came along with the one before is lost with a reset, which
-            // can destroy that one's answer on its way.
-            session.set_pipelining_enabled(true);
-            if let Some(read_ahead) = read_ahead {
-                session.set_pipelined_prefix(read_ahead);
+    /// Lets a connection in, if there is a place for it and it says what its listener asks for.
+    async fn admit(
+        &self,
+        stream: Stream,
+        snapshot: &Snapshot,
+        deadline: Instant,
+    ) -> Result<(L4Stream, Slot), Turned> {
+        let limits = &snapshot.limits;
+        let mut slot = self.gateway.slots.take(limits.connections)?;
+        let stream = stream.into_any().downcast::<L4Stream>();
+        let mut stream = *stream.map_err(|_| Turned::Lost)?;
+        let socket = stream.get_socket_digest().ok_or(Turned::Lost)?;
+        let listener = self.listeners.of(&socket).ok_or(Turned::Lost)?;
+        if listener.origin == Origin::ProxyProtocol {
+            let peer = Caller::of_socket(&socket);
+            if !snapshot.gate.trusts(peer) {
+                return Err(Turned::ProxyUntrusted);
             }
-            session.set_keepalive(Some(whole_seconds(wait.first)));
-            let Some(session) = self.gateway.serve(session, wait, shutdown).await else {
-                break;
+            let announced = timeout_at(deadline, read_proxy_header(&mut stream)).await;
+            let client = announced.map_err(|_| Turned::ProxyHeader)??;
+            if let Some(client) = client {
+                speak_for(&mut stream, client);
+            }
+        }
+        let client = stream.get_socket_digest().ok_or(Turned::Lost)?;
+        let client = Caller::of_socket(&client);
+        // Behind a trusted proxy stand many clients, which only its requests tell apart.
+        if let ClientAddr::Ip(ip) = client
+            && !snapshot.gate.trusts(client)
+        {
+            slot.count_for(ip, limits.connections_per_address)?;
+        }
+        Ok((stream, slot))
+    }
+
+    /// Serves a connection of HTTP/1, of which `read_ahead` was read already.
+    async fn serve_http1(
+        &self,
+        mut stream: Stream,
+        mut read_ahead: BytesMut,
+        mut wait: Wait,
+        shutdown: &ShutdownWatch,
+    ) {
+        let mut served = 0;
+        loop {
+            let limits = self.gateway.snapshot().limits;
+            let arrival = tokio::select! {
+                arrival = arrival::read(&mut stream, read_ahead, wait, &limits) => arrival,
+                () = the_end_of_idling(shutdown.clone()) => return,
             };
-            next = match session.finish().await {
-                Ok(Some(reusable)) => Some(reusable.into_parts()),
-                Ok(None) | Err(_) => None,
+            // Not before the head has come: it is judged by what is in force then.
+            let snapshot = self.gateway.snapshot();
+            let (head, bytes, watch) = match arrival {
+                Arrival::Request { head, bytes, watch } => (head, bytes, watch),
+                Arrival::Nothing => return,
+                Arrival::Refused(refusal) => {
+                    let exchange =
+                        Exchange::new(&self.gateway, &snapshot, Caller::of_stream(&stream));
+                    return exchange.refuse_connection(stream, refusal).await;
+                }
             };
-            wait = HeadWait {
-                first: limits.idle,
-                whole: idle.saturating_add(limits.head),
+            served += 1;
+            let next = if *shutdown.borrow() || served >= limits.requests_per_connection {
+                Next::Close
+            } else {
+                Next::Keep
             };
+            if let Some(watch) = watch {
+                stream = Box::new(Watched::new(stream, watch));
+            }
+            let session = begin_http1(stream, bytes, limits.idle);
+            // Boxed, so that an idle connection does not carry the room of an exchange.
+            let served = Box::pin(self.gateway.serve_http1(session, &snapshot, &head, next)).await;
+            let Some(session) = served else { return };
+            let Ok(Some(reusable)) = session.finish().await else {
+                return;
+            };
+            let (watched, behind) = reusable.into_parts();
+            let Some(unwatched) = Watched::unwatch(watched) else {
+                return;
+            };
+            (stream, read_ahead) = (unwatched, behind.unwrap_or_default());
+            wait = Wait::Idle(limits.idle);
         }
     }
 }
 
-/// How long a head is waited for.
+/// Why a connection was closed before its first request.
 #[derive(Debug, Clone, Copy)]
-struct HeadWait {
-    /// For its first bytes: a connection without them is closed without a word.
-    first: Duration,
-    /// For all of it.
-    whole: Duration,
+enum Turned {
+    Full(Full),
+    /// A peer that may not speak for others, where one must.
+    ProxyUntrusted,
+    /// No header of the PROXY protocol, or none in time.
+    ProxyHeader,
+    /// It is gone already, or came to no listener of ours.
+    Lost,
 }
 
-/// Pingora's keep-alive is in seconds; rounding up leaves the exact limits to us.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs().saturating_add(1)
+impl Turned {
+    /// The value of `reason` in the metric.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Full(Full::Total) => "total",
+            Self::Full(Full::Address) => "per_address",
+            Self::ProxyUntrusted => "proxy_untrusted",
+            Self::ProxyHeader => "proxy_header",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl From<Full> for Turned {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+impl From<NoHeader> for Turned {
+    fn from(NoHeader: NoHeader) -> Self {
+        Self::ProxyHeader
+    }
+}
+
+/// Reads the header of the PROXY protocol; what came behind it is put back.
+async fn read_proxy_header(stream: &mut L4Stream) -> Result<Option<IpAddr>, NoHeader> {
+    let mut bytes = BytesMut::new();
+    loop {
+        let room = proxy_protocol::HEADER_BYTES_MAX.saturating_sub(bytes.len());
+        let mut source = (&mut *stream).take(room as u64);
+        if matches!(source.read_buf(&mut bytes).await, Ok(0) | Err(_)) {
+            return Err(NoHeader);
+        }
+        if let Some(Announced {
+            client,
+            header_bytes,
+        }) = proxy_protocol::parse(&bytes)?
+        {
+            bytes.advance(header_bytes.min(bytes.len()));
+            stream.rewind(&bytes);
+            return Ok(client);
+        }
+    }
+}
+
+/// Makes a client the peer of its proxy's connection, for everything that asks from here on.
+fn speak_for(stream: &mut L4Stream, client: IpAddr) {
+    let digest = SocketDigest::from_raw_fd(stream.id());
+    let _ = digest
+        .peer_addr
+        .set(Some(SocketAddr::Inet((client, 0).into())));
+    stream.set_socket_digest(digest);
+}
+
+/// What becomes of a connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Keep,
+    Close,
+}
+
+/// A session of HTTP/1 whose head was read already.
+fn begin_http1(stream: Stream, bytes: BytesMut, idle: Duration) -> ServerSession {
+    let mut session = ServerSession::new_http1(stream);
+    // Otherwise a request that came along with the one before is lost with a reset, which can
+    // destroy that one's answer on its way.
+    session.set_pipelining_enabled(true);
+    session.set_pipelined_prefix(bytes);
+    // Pingora's keep-alive is in seconds; rounding up leaves the exact limit to us.
+    session.set_keepalive(Some(idle.as_secs().saturating_add(1)));
+    session
 }
 
 impl Gateway {
-    /// Serves one request whose head is still to come. Gives the session back if its connection
-    /// can be used again.
-    async fn serve(
+    /// Serves one request of HTTP/1. Gives the session back if its connection can be used again.
+    async fn serve_http1(
         &self,
         mut session: ServerSession,
-        wait: HeadWait,
-        shutdown: &ShutdownWatch,
+        snapshot: &Snapshot,
+        head: &Head,
+        next: Next,
     ) -> Option<ServerSession> {
-        let head = tokio::select! {
-            head = timeout(wait.whole, session.read_request()) => head,
-            () = the_end_of_idling(shutdown.clone()) => return None,
-        };
+        let read = session.read_request().await;
+        let exchange = Exchange::new(self, snapshot, Caller::of_session(&session));
+        if !matches!(read, Ok(true)) {
+            // Not the whole error: it quotes the head, and a head holds secrets.
+            let kind = read.as_ref().err().map(|error| error.etype());
+            tracing::debug!(?kind, "request head");
+            let refusal = Refusal::Malformed("the head is ambiguous");
+            return exchange.refuse_head(session, refusal).await;
+        }
+        if next == Next::Close {
+            session.set_keepalive(None);
+        }
+        session.set_write_timeout(Some(snapshot.limits.write));
+        session.set_total_drain_timeout(Some(LINGER_TIME_MAX));
+        exchange.run(session, head).await
+    }
+
+    /// Serves one request of HTTP/2, whose head Pingora has read.
+    async fn serve_http2(&self, mut session: ServerSession) -> Option<ServerSession> {
+        if !matches!(session.read_request().await, Ok(true)) {
+            return None;
+        }
         let snapshot = self.snapshot();
-        let refusal = match head {
-            Ok(Ok(true)) => {
-                if *shutdown.borrow() {
-                    session.set_keepalive(None);
-                }
-                session.set_write_timeout(Some(snapshot.limits.write));
-                session.set_total_drain_timeout(Some(LINGER_TIME_MAX));
-                return Exchange::new(self, &snapshot, &session).run(session).await;
-            }
-            // The sender closed, or sent nothing for as long as a connection may idle.
-            Ok(Ok(false)) => return None,
-            Ok(Err(error)) => {
-                // Not the whole error: it quotes the head, and a head holds secrets.
-                tracing::debug!(kind = ?error.etype(), "request head");
-                Refusal::Malformed("the head is not HTTP")
-            }
-            Err(_) => Refusal::HeadSlow,
-        };
-        Exchange::new(self, &snapshot, &session)
-            .refuse_connection(session, refusal)
-            .await
+        session.set_write_timeout(Some(snapshot.limits.write));
+        session.set_total_drain_timeout(Some(LINGER_TIME_MAX));
+        let exchange = Exchange::new(self, &snapshot, Caller::of_session(&session));
+        match read_http2_head(&session, snapshot.limits.headers) {
+            Ok(head) => exchange.run(session, &head).await,
+            Err(refusal) => exchange.refuse_head(session, refusal).await,
+        }
     }
 }
 
@@ -142,26 +290,43 @@ async fn the_end_of_idling(mut shutdown: ShutdownWatch) {
 impl ServerApp for Door {
     async fn process_new(
         self: &Arc<Self>,
-        mut stream: Stream,
+        stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let _open = Open::new(&self.gateway.metrics);
-        let is_tls = stream.get_ssl_digest().is_some();
-        let is_http2 = if is_tls {
-            stream.selected_alpn_proto() == Some(ALPN::H2)
-        } else {
-            let limit = self.gateway.snapshot().limits.head;
-            tokio::select! {
-                told = timeout(limit, begins_http2(&mut stream)) => told.ok()??,
-                () = the_end_of_idling(shutdown.clone()) => return None,
+        let snapshot = self.gateway.snapshot();
+        let deadline = Instant::now() + snapshot.limits.head;
+        let (mut stream, _slot) = match self.admit(stream, &snapshot, deadline).await {
+            Ok(admitted) => admitted,
+            Err(turned) => {
+                self.count(turned);
+                return None;
             }
         };
+        drop(snapshot);
+        let mut start = BytesMut::new();
+        let is_http2 = tokio::select! {
+            is_http2 = begins_http2(&mut stream, &mut start, deadline) => is_http2,
+            () = the_end_of_idling(shutdown.clone()) => return None,
+        };
         if is_http2 {
-            self.http2.process_new(stream, shutdown).await;
+            stream.rewind(&start);
+            self.http2.process_new(Box::new(stream), shutdown).await;
         } else {
-            self.serve_http1(stream, shutdown).await;
+            let wait = Wait::Until(deadline);
+            self.serve_http1(Box::new(stream), start, wait, shutdown)
+                .await;
         }
         None
+    }
+}
+
+impl Door {
+    fn count(&self, turned: Turned) {
+        let reason = turned.label();
+        tracing::debug!(reason, "connection closed");
+        let refused = &self.gateway.metrics.connections_refused;
+        refused.with_label_values(&[reason]).inc();
     }
 }
 
@@ -181,16 +346,21 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Looks at the first bytes without taking them; `None` when the connection ends first.
-async fn begins_http2(stream: &mut Stream) -> Option<bool> {
-    let mut tell = [0; H2_TELL];
-    if !stream.try_peek(&mut tell).await.ok()? || !H2_PREFACE.starts_with(&tell) {
-        return Some(false);
+/// Reads for as long as it could be HTTP/2: at most the whole preface, since Pingora awaits that
+/// without a time limit.
+async fn begins_http2(stream: &mut L4Stream, start: &mut BytesMut, deadline: Instant) -> bool {
+    while H2_PREFACE.starts_with(start) {
+        let left = H2_PREFACE.len().saturating_sub(start.len());
+        if left == 0 {
+            return true;
+        }
+        let mut source = (&mut *stream).take(left as u64);
+        let read = timeout_at(deadline, source.read_buf(start)).await;
+        if matches!(read, Ok(Ok(0) | Err(_)) | Err(_)) {
+            return false;
+        }
     }
-    // The whole preface is awaited here, under the caller's time limit: Pingora awaits it without.
-    let mut preface = [0; H2_PREFACE.len()];
-    stream.try_peek(&mut preface).await.ok()?;
-    Some(preface == H2_PREFACE)
+    false
 }
 
 /// Serves HTTP/2 connections; Pingora takes them apart into requests.
@@ -204,18 +374,20 @@ impl HttpServerApp for Http2 {
     async fn process_new_http(
         self: &Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
+        _: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        // The head of an HTTP/2 request has been read when it gets here.
-        let head = self.gateway.snapshot().limits.head;
-        let wait = HeadWait {
-            first: head,
-            whole: head,
-        };
-        if let Some(session) = self.gateway.serve(session, wait, shutdown).await {
+        if let Some(session) = self.gateway.serve_http2(session).await {
             let _ = session.finish().await;
         }
         None
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let limits = self.gateway.snapshot().limits;
+        let mut options = default_h2_options();
+        options.max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
+        options.max_concurrent_streams(H2_STREAMS_MAX);
+        Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

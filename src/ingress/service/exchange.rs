@@ -1,15 +1,18 @@
 //! One request and its answer, through the stages in their order.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
+use tokio::time::timeout;
 use tracing::Level;
 
-use super::answer::{Cut, LINGER_BYTES_MAX, Written, linger, write};
-use super::request::{SessionBody, declared_bytes, expects_continue, peer, read_head, request_id};
+use super::answer::{Cut, LINGER_BYTES_MAX, Written, end, end_with, write};
+use super::request::{Caller, SessionBody, declared_bytes, expects_continue, request_id};
 use super::{Gateway, Snapshot};
+use crate::delivery::backend::Failure;
 use crate::event::{ClientAddr, Head, Verdict};
 use crate::ingress::body::{self, BodyLimits};
 use crate::ingress::dedup::Standing;
@@ -42,6 +45,13 @@ pub(super) struct Outcome<'a> {
     pub(super) asked_backend: bool,
 }
 
+/// What is known of a request while it is answered, for when its time is over.
+#[derive(Default)]
+struct Known<'a> {
+    admitted: OnceLock<(&'a Arc<Route>, ClientAddr)>,
+    asked_backend: OnceLock<()>,
+}
+
 impl<'a> Outcome<'a> {
     fn refused(route: Option<&'a Arc<Route>>, client: ClientAddr, refusal: &Refusal) -> Self {
         let row = refusal.row();
@@ -61,27 +71,26 @@ impl<'a> Outcome<'a> {
 
 impl<'a> Exchange<'a> {
     /// Begins when the head of a request is there.
-    pub(super) fn new(
-        gateway: &'a Gateway,
-        snapshot: &'a Snapshot,
-        session: &ServerSession,
-    ) -> Self {
-        let tls = session
-            .digest()
-            .is_some_and(|digest| digest.ssl_digest.is_some());
+    pub(super) fn new(gateway: &'a Gateway, snapshot: &'a Snapshot, caller: Caller) -> Self {
         gateway.metrics.in_flight.inc();
         Self {
             gateway,
             snapshot,
-            peer: peer(session),
-            scheme: if tls { "https" } else { "http" },
+            peer: caller.peer,
+            scheme: caller.scheme,
             request_id: request_id(gateway.clock.as_ref()),
             started: Instant::now(),
         }
     }
 
-    /// Refuses what never became a request; the connection ends.
-    pub(super) async fn refuse_connection(
+    /// Refuses what never became a request of HTTP/1; the connection ends.
+    pub(super) async fn refuse_connection(self, stream: Stream, refusal: Refusal) {
+        self.record(None, Outcome::refused(None, self.peer, &refusal));
+        end_with(stream, refusal.status(), self.snapshot.limits.write).await;
+    }
+
+    /// Refuses what never became a request, for want of a head that can be judged.
+    pub(super) async fn refuse_head(
         self,
         mut session: ServerSession,
         refusal: Refusal,
@@ -89,33 +98,70 @@ impl<'a> Exchange<'a> {
         session.set_keepalive(None);
         let written = self.write_refusal(&mut session, &refusal).await;
         self.record(None, Outcome::refused(None, self.peer, &refusal));
-        if written.is_ok() {
-            let _ = session.finish_body().await;
-        }
-        session.shutdown().await;
-        None
+        end(session, written).await
     }
 
     /// Walks the request through the stages. Gives the session back if its connection can be used
     /// again.
-    pub(super) async fn run(self, mut session: ServerSession) -> Option<ServerSession> {
-        let head = match read_head(&session) {
-            Ok(head) => head,
-            Err(refusal) => return self.refuse_connection(session, refusal).await,
+    pub(super) async fn run(
+        self,
+        mut session: ServerSession,
+        head: &Head,
+    ) -> Option<ServerSession> {
+        let known = Known::default();
+        let answer = self.answer(&mut session, head, &known);
+        let (outcome, written) = match timeout(self.snapshot.limits.request, answer).await {
+            Ok(answered) => answered,
+            Err(_) => self.out_of_time(&mut session, &known).await,
         };
-        let (outcome, written) = self.answer(&mut session, &head).await;
-        self.record(Some(&head), outcome);
-        match written {
-            Ok(()) => linger(session).await,
-            Err(Cut) => {
-                session.shutdown().await;
-                None
-            }
+        self.record(Some(head), outcome);
+        end(session, written).await
+    }
+
+    /// Ends a request whose time is over: with a status, if the answer has not begun.
+    async fn out_of_time(
+        &self,
+        session: &mut ServerSession,
+        known: &Known<'a>,
+    ) -> (Outcome<'a>, Written) {
+        let route = known.admitted.get().map(|(route, _)| *route);
+        let client = known
+            .admitted
+            .get()
+            .map_or(self.peer, |(_, client)| *client);
+        let mut outcome = Outcome::refused(route, client, &Refusal::RequestSlow);
+        if let Some(route) = route.filter(|_| known.asked_backend.get().is_some()) {
+            outcome.fail(Failure::RequestTimeout, Failure::RequestTimeout.status());
+            outcome.verdict = Verdict::Accepted;
+            outcome.asked_backend = true;
+            let labels = [&route.deliver.backend.name, Failure::RequestTimeout.label()];
+            self.gateway
+                .metrics
+                .backend_answers
+                .with_label_values(&labels)
+                .inc();
         }
+        let begun = session.response_written().map(|header| header.status);
+        if let Some(status) = begun.filter(|status| !status.is_informational()) {
+            outcome.status = status.as_u16();
+            return (outcome, Err(Cut));
+        }
+        session.set_keepalive(None);
+        let headers: &[(&str, &str)] = match outcome.asked_backend {
+            true => &[("Hookgate-Reason", outcome.reason)],
+            false => &[],
+        };
+        let written = write(session, outcome.status, headers, Bytes::new()).await;
+        (outcome, written)
     }
 
     /// Judges the request, writes the answer.
-    async fn answer(&self, session: &mut ServerSession, head: &Head) -> (Outcome<'a>, Written) {
+    async fn answer(
+        &self,
+        session: &mut ServerSession,
+        head: &Head,
+        known: &Known<'a>,
+    ) -> (Outcome<'a>, Written) {
         let declared = declared_bytes(head);
         let admitted = match self.snapshot.gate.admit(head, self.peer, declared) {
             Ok(admitted) => admitted,
@@ -129,6 +175,7 @@ impl<'a> Exchange<'a> {
             }
         };
         let route = admitted.route;
+        let _ = known.admitted.set((route, admitted.client));
         if let Err(refusal) = admitted.limit(LimitStage::Before, head, b"") {
             let written = self.refuse_early(session, head, &refusal).await;
             return (
@@ -165,7 +212,8 @@ impl<'a> Exchange<'a> {
                 (self.handshake(&admitted, answer.status), written)
             }
             Ok(Judgement::Event(permit)) => {
-                self.accept(session, head, &body, &admitted, permit).await
+                self.accept(session, head, &body, &admitted, permit, known)
+                    .await
             }
         };
         outcome.body_bytes = body.len();
@@ -180,6 +228,7 @@ impl<'a> Exchange<'a> {
         body: &Bytes,
         admitted: &Admitted<'a>,
         permit: Permit,
+        known: &Known<'a>,
     ) -> (Outcome<'a>, Written) {
         let standing = match admitted.limit(LimitStage::After, head, body) {
             Err(refusal) => Err(refusal),
@@ -194,6 +243,7 @@ impl<'a> Exchange<'a> {
         };
         match standing {
             Ok(Standing::New(ticket)) => {
+                let _ = known.asked_backend.set(());
                 self.forward(session, head, body, admitted, permit, ticket)
                     .await
             }
@@ -255,6 +305,7 @@ impl<'a> Exchange<'a> {
             bytes_max: route.body_bytes_max,
             total: self.snapshot.limits.body,
             piece: self.snapshot.limits.piece,
+            rate_min: self.snapshot.limits.body_rate_min,
         };
         body::read(&mut SessionBody(session), limits).await
     }

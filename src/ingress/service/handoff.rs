@@ -220,7 +220,7 @@ impl Outcome<'_> {
         }
     }
 
-    fn fail(&mut self, failure: Failure, status: u16) {
+    pub(super) fn fail(&mut self, failure: Failure, status: u16) {
         self.status = status;
         self.reason = failure.label();
         self.detail = failure.to_string();

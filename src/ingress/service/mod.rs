@@ -2,15 +2,19 @@
 //!
 //! It sits directly on Pingora's connections instead of its proxy: a verified request needs the
 //! whole body in memory before anything is sent on, which the proxy's own path cannot do for
-//! bodies above 64 KiB (see ARCHITECTURE.md). [`door`] takes connections and reads heads,
+//! bodies above 64 KiB (see ARCHITECTURE.md). [`door`] takes connections, [`arrival`] reads heads,
 //! [`exchange`] walks one request through the stages, [`answer`] writes.
 
 mod answer;
+mod arrival;
 pub mod door;
 mod exchange;
 mod handoff;
+pub mod listener;
 mod request;
+mod watched;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +24,16 @@ use tokio::sync::futures::Notified;
 
 use super::dedup::Ledger;
 use super::gate::Gate;
+use super::slots::Slots;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
 use crate::request_log::HeaderChoice;
 
 pub use door::Door;
+pub use listener::{Listener, Listeners};
 
-/// The limits of one listener's connections.
+/// The limits of connections and of what comes over them.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// The most time for a head, and on a new connection for its first byte.
@@ -40,6 +46,20 @@ pub struct ConnectionLimits {
     pub idle: Duration,
     /// The most time for one write to a client.
     pub write: Duration,
+    /// The most time for a request, from its head to the end of its answer.
+    pub request: Duration,
+    /// The most connections.
+    pub connections: usize,
+    /// The most connections of one address, version 6 by /64.
+    pub connections_per_address: usize,
+    /// The most requests of one HTTP/1 connection.
+    pub requests_per_connection: usize,
+    /// The most bytes of a head.
+    pub head_bytes: usize,
+    /// The most headers.
+    pub headers: usize,
+    /// The fewest bytes of a body in a second.
+    pub body_rate_min: NonZeroU64,
 }
 
 /// Everything that a request is judged and served by; swapped as a whole.
@@ -61,6 +81,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     ledger: Arc<dyn Ledger>,
     swapped: Notify,
+    slots: Arc<Slots>,
 }
 
 impl Gateway {
@@ -77,6 +98,7 @@ impl Gateway {
             clock,
             ledger,
             swapped: Notify::new(),
+            slots: Arc::default(),
         }
     }
 

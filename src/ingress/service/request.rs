@@ -1,9 +1,8 @@
 //! Reads what the stages need off a session.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{SocketDigest, Stream};
 
 use crate::clock::Clock;
 use crate::event::{ClientAddr, Head};
@@ -23,24 +22,52 @@ impl BodySource for SessionBody<'_> {
     }
 }
 
-pub(super) fn read_head(session: &ServerSession) -> Result<Head, Refusal> {
-    match session.as_http1() {
-        Some(http1) => head::from_http1(&http1.get_headers_raw_bytes()),
-        None => {
-            let header = session.req_header();
-            Ok(head::from_http2(
-                &header.method,
-                &header.uri,
-                &header.headers,
-            ))
-        }
-    }
+/// The head of an HTTP/2 request.
+pub(super) fn read_http2_head(
+    session: &ServerSession,
+    headers_max: usize,
+) -> Result<Head, Refusal> {
+    let header = session.req_header();
+    head::from_http2(&header.method, &header.uri, &header.headers, headers_max)
 }
 
-pub(super) fn peer(session: &ServerSession) -> ClientAddr {
-    match session.client_addr().and_then(|addr| addr.as_inet()) {
-        Some(addr) => ClientAddr::Ip(IpAddr::to_canonical(&addr.ip())),
-        None => ClientAddr::Unix,
+/// Who is at the other end of a connection, and how it came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) peer: ClientAddr,
+    pub(super) scheme: &'static str,
+}
+
+impl Caller {
+    pub(super) fn of_stream(stream: &Stream) -> Self {
+        Self::new(
+            stream.get_socket_digest().as_deref(),
+            stream.get_ssl_digest().is_some(),
+        )
+    }
+
+    pub(super) fn of_session(session: &ServerSession) -> Self {
+        let digest = session.digest();
+        let socket = digest.and_then(|digest| digest.socket_digest.as_deref());
+        Self::new(
+            socket,
+            digest.is_some_and(|digest| digest.ssl_digest.is_some()),
+        )
+    }
+
+    /// The peer of a socket, or whom it speaks for.
+    pub(super) fn of_socket(socket: &SocketDigest) -> ClientAddr {
+        let addr = socket.peer_addr().and_then(|addr| addr.as_inet());
+        addr.map_or(ClientAddr::Unix, |addr| {
+            ClientAddr::Ip(addr.ip().to_canonical())
+        })
+    }
+
+    fn new(socket: Option<&SocketDigest>, is_tls: bool) -> Self {
+        Self {
+            peer: socket.map_or(ClientAddr::Unix, Self::of_socket),
+            scheme: if is_tls { "https" } else { "http" },
+        }
     }
 }
 

@@ -105,6 +105,19 @@ impl Gateway {
         self.process.dir.path()
     }
 
+    /// The memory that the process has, as the system counts it.
+    ///
+    /// # Panics
+    ///
+    /// When the process has ended.
+    pub fn resident_bytes(&self) -> usize {
+        let pid = self.process.child.id().expect("the gateway still runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+        kilobytes.expect("the system tells the memory of a process") * 1024
+    }
+
     /// Every line printed so far, on stdout and stderr.
     pub fn logs(&self) -> Vec<String> {
         self.process.logs.borrow().clone()

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -23,9 +24,16 @@ pub struct H2Client {
 
 impl H2Client {
     pub async fn connect(addr: SocketAddr) -> Self {
+        Self::connect_after(addr, b"").await
+    }
+
+    /// Connects, and sends these bytes before the first of HTTP/2.
+    pub async fn connect_after(addr: SocketAddr, before: &[u8]) -> Self {
         let stream = within(WAIT_MAX, "a TCP connection", TcpStream::connect(addr)).await;
-        let stream = stream.unwrap_or_else(|fault| panic!("cannot connect to {addr}: {fault}"));
+        let mut stream = stream.unwrap_or_else(|fault| panic!("cannot connect to {addr}: {fault}"));
         stream.set_nodelay(true).expect("a TCP option");
+        let sent = within(WAIT_MAX, "bytes before HTTP/2", stream.write_all(before));
+        sent.await.expect("the peer takes them");
         let handshake = within(
             WAIT_MAX,
             "an HTTP/2 handshake",

@@ -46,10 +46,19 @@ impl Sdk {
 
     /// Starts a backend that verifies `POST /{provider}…` with these secrets.
     pub async fn backend(self, secrets: &[(&str, &str)]) -> SdkBackend {
-        let env: Vec<_> = secrets
+        self.backend_at(secrets, &[]).await
+    }
+
+    /// The same, told which URL the provider has where it signs that.
+    pub async fn backend_at(self, secrets: &[(&str, &str)], urls: &[(&str, String)]) -> SdkBackend {
+        let mut env: Vec<_> = secrets
             .iter()
             .map(|(provider, secret)| (format!("SDK_SECRET_{}", provider.to_uppercase()), *secret))
             .collect();
+        env.extend(
+            urls.iter()
+                .map(|(provider, url)| (format!("SDK_URL_{}", provider.to_uppercase()), &url[..])),
+        );
         let mut child = self.spawn("backend", &env);
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");

@@ -27,11 +27,22 @@ from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from unittest import mock
+from urllib.parse import parse_qsl, urlsplit
 
+import discord_interactions
+import linebot.v3.webhook
+import nacl.signing
+import paddle_billing.Notifications
+import sendgrid.helpers.eventwebhook
 import slack_sdk.signature
+import square.utils.webhooks_helper
 import standardwebhooks.webhooks
 import stripe
 import svix.webhooks
+import twilio.request_validator
+import werkzeug.datastructures
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 
 class Refused(Exception):
@@ -123,12 +134,240 @@ class Svix(StandardWebhooks):
         webhook.verify(body, headers)
 
 
+# What follows signs more than the body, or with a private key. A `url` comes with the question
+# (backend: SDK_URL_{PROVIDER}, and the query of the request); a signer of JSON gives it back with
+# the query that it added. The `secret` of a signer is a PKCS#8 private key in PEM where the secret
+# of a verifier is a public key.
+
+
+def expected_by(verify):
+    """The signature that an SDK without a signer compares with, taken from its own comparison."""
+    compared = []
+
+    def compare(one, other):
+        compared.extend(value for value in (one, other) if value not in ("?", b"?"))
+        return False
+
+    with mock.patch("hmac.compare_digest", compare), mock.patch.object(
+        sys.modules["paddle_billing.Notifications.PaddleSignature"], "compare_digest", compare
+    ), contextlib.suppress(Exception):
+        verify("?")
+    (signature,) = compared
+    return signature.decode() if isinstance(signature, bytes) else signature
+
+
+class Twilio:
+    """A form; `algorithm` is named in a header when a shared key signs."""
+
+    package = "twilio"
+
+    @classmethod
+    def sign(cls, request):
+        validator = twilio.request_validator.RequestValidator(request.secret)
+        signature = validator.compute_signature(request.url, cls.form(request.text()))
+        return [
+            ["Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"],
+            ["X-Twilio-Signature", signature],
+        ]
+
+    @classmethod
+    def verify(cls, secret, headers, body, url):
+        is_form = "form" in headers.get("content-type", "")
+        params = cls.form(body.decode()) if is_form else body.decode()
+        settings = headers.get("x-twilio-webhooks-signature-settings")
+        algorithm = twilio.request_validator.get_signature_algorithm(settings)
+        validator = twilio.request_validator.RequestValidator(secret)
+        signature = headers.get("x-twilio-signature", "")
+        if not validator.validate(url, params, signature, algorithm):
+            raise Refused("RequestValidator.validate answered False")
+        return params.get("MessageSid") if is_form else None
+
+    @staticmethod
+    def form(text):
+        return werkzeug.datastructures.MultiDict(parse_qsl(text, keep_blank_values=True))
+
+
+class TwilioSha256(Twilio):
+    """A form signed with a shared key."""
+
+    @classmethod
+    def sign(cls, request):
+        algorithm = twilio.request_validator.HMAC_SHA256
+        validator = twilio.request_validator.RequestValidator(request.secret)
+        signature = validator.compute_signature(
+            request.url, cls.form(request.text()), algorithm
+        )
+        settings = f"key=webhooks_sharedkey_1,algorithm={algorithm}"
+        return [
+            ["Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"],
+            ["X-Twilio-Webhooks-Signature-Settings", settings],
+            ["X-Twilio-Signature", signature],
+        ]
+
+
+class TwilioJson(Twilio):
+    """JSON: the URL is signed, with the hash of the body in it."""
+
+    @staticmethod
+    def sign(request):
+        validator = twilio.request_validator.RequestValidator(request.secret)
+        separator = "&" if "?" in request.url else "?"
+        request.url += f"{separator}bodySHA256={validator.compute_hash(request.text())}"
+        return [
+            ["Content-Type", "application/json"],
+            ["X-Twilio-Signature", validator.compute_signature(request.url, {})],
+        ]
+
+
+class Sendgrid:
+    package = "sendgrid"
+
+    @staticmethod
+    def sign(request):
+        key = serialization.load_pem_private_key(request.secret.encode(), None)
+        timestamp = str(request.now)
+        signature = key.sign(timestamp.encode() + request.body, ec.ECDSA(hashes.SHA256()))
+        return [
+            ["X-Twilio-Email-Event-Webhook-Signature", base64.b64encode(signature).decode()],
+            ["X-Twilio-Email-Event-Webhook-Timestamp", timestamp],
+        ]
+
+    @staticmethod
+    def verify(secret, headers, body):
+        genuine = sendgrid.helpers.eventwebhook.EventWebhook(secret).verify_signature(
+            body.decode(),
+            headers["x-twilio-email-event-webhook-signature"],
+            headers["x-twilio-email-event-webhook-timestamp"],
+        )
+        if not genuine:
+            raise Refused("EventWebhook.verify_signature answered False")
+
+
+class Square:
+    package = "squareup"
+
+    @classmethod
+    def sign(cls, request):
+        signature = expected_by(
+            lambda placeholder: cls.ask(
+                request.secret, placeholder, request.text(), request.url
+            )
+        )
+        return [["x-square-hmacsha256-signature", signature]]
+
+    @classmethod
+    def verify(cls, secret, headers, body, url):
+        signature = headers.get("x-square-hmacsha256-signature", "")
+        if not cls.ask(secret, signature, body.decode(), url):
+            raise Refused("verify_signature answered False")
+        return json.loads(body).get("event_id")
+
+    @staticmethod
+    def ask(secret, signature, body, url):
+        return square.utils.webhooks_helper.verify_signature(
+            request_body=body,
+            signature_header=signature,
+            signature_key=secret,
+            notification_url=url,
+        )
+
+
+class Line:
+    package = "line-bot-sdk"
+
+    @staticmethod
+    def sign(request):
+        validator = linebot.v3.webhook.SignatureValidator(request.secret)
+        validate = lambda placeholder: validator.validate(request.text(), placeholder)
+        return [["X-Line-Signature", expected_by(validate)]]
+
+    @staticmethod
+    def verify(secret, headers, body):
+        parser = linebot.v3.webhook.WebhookParser(secret)
+        if not parser.signature_validator.validate(
+            body.decode(), headers.get("x-line-signature", "")
+        ):
+            raise Refused("SignatureValidator.validate answered False")
+
+
+class Discord:
+    package = "discord-interactions"
+
+    @staticmethod
+    def sign(request):
+        key = serialization.load_pem_private_key(request.secret.encode(), None)
+        timestamp = str(request.now)
+        signed = nacl.signing.SigningKey(key.private_bytes_raw()).sign(
+            timestamp.encode() + request.body
+        )
+        return [
+            ["X-Signature-Ed25519", signed.signature.hex()],
+            ["X-Signature-Timestamp", timestamp],
+        ]
+
+    @staticmethod
+    def verify(secret, headers, body):
+        # The SDK prints why, where our answers go.
+        with contextlib.redirect_stdout(sys.stderr):
+            genuine = discord_interactions.verify_key(
+                body,
+                headers["x-signature-ed25519"],
+                headers["x-signature-timestamp"],
+                secret,
+            )
+        if not genuine:
+            raise Refused("verify_key answered False")
+        return json.loads(body).get("id")
+
+
+class Paddle:
+    package = "paddle-python-sdk"
+
+    class Request:
+        def __init__(self, signature, body):
+            self.headers = {"Paddle-Signature": signature}
+            self.body = body
+
+    @classmethod
+    def sign(cls, request):
+        signed = f"ts={request.now};h1="
+        signature = expected_by(
+            lambda placeholder: cls.ask(
+                request.secret, signed + placeholder, request.body, drift=False
+            )
+        )
+        return [["Paddle-Signature", signed + signature]]
+
+    @classmethod
+    def verify(cls, secret, headers, body):
+        if not cls.ask(secret, headers.get("paddle-signature"), body, drift=True):
+            raise Refused("Verifier.verify answered False")
+        return json.loads(body).get("event_id")
+
+    @classmethod
+    def ask(cls, secret, signature, body, drift):
+        secret = paddle_billing.Notifications.Secret(secret)
+        return paddle_billing.Notifications.Verifier().verify(
+            cls.Request(signature, body), secret, drift
+        )
+
+
 SDKS = {
+    "discord": Discord,
+    "line": Line,
+    "paddle": Paddle,
+    "sendgrid": Sendgrid,
     "slack": Slack,
+    "square": Square,
     "standardwebhooks": StandardWebhooks,
     "stripe": Stripe,
     "svix": Svix,
+    "twilio": Twilio,
+    "twilio_json": TwilioJson,
+    "twilio_sha256": TwilioSha256,
 }
+
+SIGN_THE_URL = ("square", "twilio", "twilio_json", "twilio_sha256")
 
 
 class SignRequest:
@@ -138,6 +377,7 @@ class SignRequest:
         now = document.get("now")
         self.now = int(time.time() if now is None else now)
         self.id = document.get("id")
+        self.url = document.get("url")
 
     def text(self):
         """The body as the SDKs' signers want it; they sign text only."""
@@ -151,15 +391,18 @@ def find_sdk(provider):
 
 
 def sign(provider, document):
-    return {"headers": find_sdk(provider).sign(SignRequest(document))}
+    request = SignRequest(document)
+    signed = {"headers": find_sdk(provider).sign(request)}
+    return signed if request.url is None else {**signed, "url": request.url}
 
 
-def verify(provider, secret, headers, body, now=None):
+def verify(provider, secret, headers, body, now=None, url=None):
     """Asks the SDK; whatever it raises is its refusal."""
     try:
         sdk = find_sdk(provider)
         with clock_at(now):
-            event_id = sdk.verify(secret, fold(headers), body)
+            more = {"url": url} if provider in SIGN_THE_URL else {}
+            event_id = sdk.verify(secret, fold(headers), body, **more)
     except Exception as error:
         return {"verified": False, "error": f"{type(error).__name__}: {error}"}
     version = metadata.version(sdk.package)
@@ -189,7 +432,9 @@ def clock_at(now):
 
     with mock.patch("time.time", lambda: now), mock.patch(
         "slack_sdk.signature.time", lambda: now
-    ), mock.patch("standardwebhooks.webhooks.datetime", Frozen):
+    ), mock.patch("standardwebhooks.webhooks.datetime", Frozen), mock.patch.object(
+        sys.modules["paddle_billing.Notifications.Verifier"], "time", lambda: now
+    ):
         yield
 
 
@@ -214,7 +459,10 @@ class Receiver(BaseHTTPRequestHandler):
             error = f"SDK_SECRET_{provider.upper()} is not set"
             self.answer(500, {"verified": False, "error": error})
         else:
-            verdict = verify(provider, secret, self.headers.items(), body)
+            url = os.environ.get(f"SDK_URL_{provider.upper()}")
+            query = urlsplit(self.path).query
+            url = f"{url}?{query}" if url and query else url
+            verdict = verify(provider, secret, self.headers.items(), body, url=url)
             verdict["seen"] = seen
             self.answer(200 if verdict["verified"] else 400, verdict)
 
@@ -289,7 +537,7 @@ def verify_line(line):
         headers, now = document["headers"], document.get("now")
     except Exception as error:
         return {"verified": False, "error": f"bad line: {type(error).__name__}: {error}"}
-    return verify(provider, secret, headers, body, now)
+    return verify(provider, secret, headers, body, now, document.get("url"))
 
 
 def emit(document):

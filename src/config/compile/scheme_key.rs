@@ -1,0 +1,63 @@
+//! Compiles the algorithm of a scheme and the rule that makes its keys.
+
+use super::{Compiler, value};
+use crate::config::raw::verify as raw;
+use crate::signature::key::{KeyEncoding, KeyRule};
+use crate::signature::public_key::PublicForm;
+use crate::signature::scheme::{Algorithm, EcdsaForm};
+
+impl Compiler<'_> {
+    pub(super) fn algorithm(&mut self, scheme: &raw::Scheme) -> Option<Algorithm> {
+        let form = value(&scheme.signature).and_then(|signature| signature.ecdsa.as_ref());
+        let algorithm = match scheme.algorithm.get()? {
+            raw::Algorithm::HmacSha1 => Algorithm::HmacSha1,
+            raw::Algorithm::HmacSha256 => Algorithm::HmacSha256,
+            raw::Algorithm::HmacSha384 => Algorithm::HmacSha384,
+            raw::Algorithm::HmacSha512 => Algorithm::HmacSha512,
+            raw::Algorithm::Ed25519 => Algorithm::Ed25519,
+            raw::Algorithm::EcdsaP256Sha256 => {
+                Algorithm::EcdsaP256Sha256(match form.and_then(|field| field.get()) {
+                    None | Some(raw::EcdsaForm::Der) => EcdsaForm::Der,
+                    Some(raw::EcdsaForm::Raw) => EcdsaForm::Raw,
+                })
+            }
+            raw::Algorithm::Static => Algorithm::Static,
+            raw::Algorithm::Basic => Algorithm::Basic,
+            raw::Algorithm::Bearer => Algorithm::Bearer,
+        };
+        if let Some(field) = form
+            && !matches!(algorithm, Algorithm::EcdsaP256Sha256(_))
+        {
+            let message = "`ecdsa` says how the numbers of ecdsa-p256-sha256 are written";
+            self.fault_with_help(field.span, message, "take `ecdsa` away");
+        }
+        Some(algorithm)
+    }
+
+    pub(super) fn key_rule(&mut self, raw: Option<&raw::KeyRule>) -> Option<KeyRule> {
+        let public = raw.and_then(|raw| raw.public.as_ref());
+        let encoding = raw.and_then(|raw| raw.encoding.as_ref());
+        if let (Some(_), Some(field)) = (encoding, public) {
+            let message = "a key has both `encoding` and `public`";
+            let help = "`public` is for ed25519 and ecdsa-p256-sha256, `encoding` for the others";
+            self.fault_with_help(field.span, message, help);
+        }
+        let encoding = match public {
+            Some(field) => KeyEncoding::Public(match field.get()? {
+                raw::PublicForm::RawHex => PublicForm::RawHex,
+                raw::PublicForm::RawB64 => PublicForm::RawBase64,
+                raw::PublicForm::SpkiB64 => PublicForm::SpkiBase64,
+                raw::PublicForm::Pem => PublicForm::Pem,
+            }),
+            None => match encoding.and_then(|field| field.get()) {
+                None | Some(raw::KeyEncoding::Utf8) => KeyEncoding::Utf8,
+                Some(raw::KeyEncoding::Base64) => KeyEncoding::Base64,
+                Some(raw::KeyEncoding::Hex) => KeyEncoding::Hex,
+            },
+        };
+        Some(KeyRule {
+            encoding,
+            strip_prefix: raw.and_then(|raw| value(&raw.strip_prefix)).cloned(),
+        })
+    }
+}

@@ -1,0 +1,319 @@
+//! The official SDKs of providers that sign more than the body, or with a private key: Twilio,
+//! Square, Discord, SendGrid, and LINE and Paddle beside them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken assumption of a test must fail the test"
+)]
+#![allow(clippy::print_stdout, reason = "the table is for people")]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hookgate::clock::{Clock, SystemClock};
+use hookgate::config::presets;
+use hookgate::event::Head;
+use hookgate::secret::Secret;
+use hookgate::signature::key::Key;
+use hookgate::signature::sign::Stamp;
+use serde_json::{Value, json};
+
+use crate::support::client::{Client, Request};
+use crate::support::gateway::Gateway;
+use crate::support::sdk::Sdk;
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const TEXT: &str =
+    "[{\"event_id\":\"evt_1\",\"sg_event_id\":\"evt_1\",\"text\":\"Zażółć 🦀\"}]\r\n";
+const OBJECT: &str = "{\"event_id\":\"evt_1\",\"id\":\"evt_1\", \"text\":\"Zażółć 🦀 \\u00e9\"}\n";
+const SMS: &str = "MessageSid=evt_1&Body=1%2B1%3D2+%F0%9F%A6%80&FromZip=&Media=b&Media=a&Media=b";
+
+const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+const ED25519_PUBLIC: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+const P256: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgup1KunaU4fzI/Dsn\nEzvJ7AmC6qHY/zN8j3HCSztxGbKhRANCAATeV9FKiCK6i3d9oMzjSH+FMr87P8c/\nEmnTY6m+nVAKUaSWbdDZsWklC8kQvJnKb5w1LAcJTU7sA5VIw4vuQhkZ\n-----END PRIVATE KEY-----\n";
+const P256_PUBLIC: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE3lfRSogiuot3faDM40h/hTK/Oz/HPxJp02Opvp1QClGklm3Q2bFpJQvJELyZym+cNSwHCU1O7AOVSMOL7kIZGQ==";
+
+/// An SDK and what it needs; `provider` is its name in the harness.
+struct Party {
+    provider: &'static str,
+    preset: &'static str,
+    content_type: &'static str,
+    body: &'static str,
+    /// What signs, and what verifies.
+    secret: (&'static str, &'static str),
+}
+
+const SHARED: (&str, &str) = ("a shared secret", "a shared secret");
+
+#[rustfmt::skip]
+const PARTIES: [Party; 8] = [
+    party("twilio", "twilio", FORM, SMS, SHARED),
+    party("twilio_sha256", "twilio", FORM, SMS, SHARED),
+    party("twilio_json", "twilio", JSON, OBJECT, SHARED),
+    party("square", "square", JSON, OBJECT, SHARED),
+    party("line", "line", JSON, OBJECT, SHARED),
+    party("paddle", "paddle", JSON, OBJECT, SHARED),
+    party("discord", "discord", JSON, OBJECT, (ED25519, ED25519_PUBLIC)),
+    party("sendgrid", "sendgrid", JSON, TEXT, (P256, P256_PUBLIC)),
+];
+
+const fn party(
+    provider: &'static str,
+    preset: &'static str,
+    content_type: &'static str,
+    body: &'static str,
+    secret: (&'static str, &'static str),
+) -> Party {
+    Party {
+        provider,
+        preset,
+        content_type,
+        body,
+        secret,
+    }
+}
+
+impl Party {
+    fn signs_url(&self) -> bool {
+        matches!(self.preset, "twilio" | "square")
+    }
+
+    fn public_url(&self) -> String {
+        format!("https://hooks.example.com/{}/in", self.provider)
+    }
+
+    fn question(&self, secret: &str, url: &str) -> Value {
+        json!({
+            "provider": self.provider,
+            "secret": secret,
+            "body_base64": STANDARD.encode(self.body),
+            "url": url,
+        })
+    }
+
+    /// A secret of the same form that did not sign.
+    fn other_secret(&self) -> &'static str {
+        match self.preset {
+            "discord" => "8836e44bca28e3e2f71b9959b8cf10d3e26fb53e02cf3eee67b44a89df211a93",
+            "sendgrid" => {
+                "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEtUWrdTH/OpkNEjywlX98G+ZFaXEMEdh7Ghs8XqBlQ5KVKCq5kQFnA0XJEQLFxo8Ug4WfWQRv4xG1K7Q0c1hVbw=="
+            }
+            _ => "another secret",
+        }
+    }
+}
+
+/// What a forger changes, and how the gateway answers.
+const SENT: [(&str, u16); 6] = [
+    ("unsigned", 401),
+    ("body longer", 401),
+    ("body empty", 401),
+    ("query changed", 401),
+    ("other secret", 401),
+    ("genuine", 200),
+];
+
+#[tokio::test]
+async fn what_the_sdks_sign_verifies_behind_the_gateway_and_forgeries_stay_out() {
+    let questions: Vec<_> = PARTIES
+        .iter()
+        .map(|party| party.question(party.secret.0, &party.public_url()))
+        .collect();
+    let secrets: Vec<_> = PARTIES
+        .iter()
+        .map(|party| (party.provider, party.secret.1))
+        .collect();
+    let urls: Vec<_> = PARTIES
+        .iter()
+        .map(|party| (party.provider, party.public_url()))
+        .collect();
+    let (signed, backend) = tokio::join!(
+        Sdk::Python.ask("sign-many", &questions),
+        Sdk::Python.backend_at(&secrets, &urls),
+    );
+    let gateway = Gateway::start(&configuration(&backend.url())).await;
+    let mut client = Client::connect(gateway.addr()).await;
+    let mut seen = 0;
+    for (party, signed) in PARTIES.iter().zip(&signed) {
+        for (sent, status) in SENT {
+            if sent == "query changed" && !party.signs_url() {
+                continue;
+            }
+            let response = client.request(&request(party, signed, sent)).await;
+            let what = format!("{} {sent}: {response:?}", party.provider);
+            assert_eq!(response.status, status, "{what}");
+            if status == 200 {
+                seen += 1;
+                let verdict = response.json();
+                assert_eq!(verdict["verified"], true, "{what}");
+                assert_eq!(verdict["seen"], seen, "a forgery arrived: {what}");
+                println!("{:14} verified by {}", party.provider, verdict["sdk"]);
+            }
+        }
+    }
+}
+
+fn request(party: &Party, signed: &Value, sent: &str) -> Request {
+    let url = signed["url"].as_str().unwrap();
+    let mut target = url.replace("https://hooks.example.com", "");
+    if sent == "other secret" {
+        target = format!("/other{target}");
+    }
+    if sent == "query changed" {
+        target += if target.contains('?') { "&x=1" } else { "?x=1" };
+    }
+    let body = match sent {
+        "body longer" => format!("{} ", party.body),
+        "body empty" => String::new(),
+        _ => party.body.to_owned(),
+    };
+    let mut request = Request::post(&target).body(body);
+    let mut headers: Vec<(String, String)> =
+        serde_json::from_value(signed["headers"].clone()).unwrap_or_else(|_| panic!("{signed}"));
+    if !headers.iter().any(|(name, _)| name == "Content-Type") {
+        headers.push(("Content-Type".to_owned(), party.content_type.to_owned()));
+    }
+    for (name, value) in headers {
+        let is_signature = name.to_lowercase().contains("signature");
+        if !(is_signature && sent == "unsigned") {
+            request = request.header(&name, value);
+        }
+    }
+    request
+}
+
+fn configuration(backend: &str) -> String {
+    let mut yaml = format!(
+        "server: {{listen: \"127.0.0.1:0\"}}\n\
+         admin: {{listen: \"off\"}}\n\
+         backends: {{sdk: {{url: \"{backend}\"}}}}\n\
+         routes:\n"
+    );
+    for party in &PARTIES {
+        for (prefix, secret) in [("", party.secret.1), ("/other", party.other_secret())] {
+            let public_url = if party.signs_url() {
+                format!(", public_url: \"{}\"", party.public_url())
+            } else {
+                String::new()
+            };
+            let name = format!("{}{}", party.provider, prefix.replace('/', "-"));
+            yaml += &format!(
+                "  {name}:\n    webhook: {{path: {prefix}/{}/in, verify: {{provider: {}, \
+                 secrets: [\"{secret}\"]{public_url}}}}}\n    deliver: {{to: sdk}}\n",
+                party.provider, party.preset,
+            );
+        }
+    }
+    yaml
+}
+
+#[tokio::test]
+async fn the_sdks_accept_what_hookgate_signs() {
+    let now = SystemClock.now();
+    let signed: Vec<_> = PARTIES
+        .iter()
+        .map(|party| {
+            let preset = presets::builtin().unwrap().find(party.preset).unwrap();
+            // The order of the schemes of Twilio: forms and JSON, then both with a shared key.
+            let scheme = &preset.schemes[match party.provider {
+                "twilio_json" => 1,
+                "twilio_sha256" => 2,
+                _ => 0,
+            }];
+            let mut head = Head {
+                method: "POST".into(),
+                target: Bytes::from(format!("/{}/in", party.provider)),
+                host: None,
+                headers: preset.sample.headers.clone(),
+            };
+            head.headers.set("Content-Type", party.content_type);
+            if party.provider == "twilio_sha256" {
+                let settings = "key=webhooks_sharedkey_1,algorithm=HMAC_SHA256";
+                head.headers
+                    .push("X-Twilio-Webhooks-Signature-Settings", settings);
+            }
+            let parts = scheme.parts();
+            let secret = Secret::new(party.secret.0);
+            let key = Key::new(parts.algorithm, &parts.key, &secret).unwrap();
+            let stamp = Stamp { at: now, id: "1" };
+            let url = party.public_url();
+            let body = party.body.as_bytes();
+            scheme
+                .sign(&key, &mut head, body, &stamp, Some(&url))
+                .unwrap();
+            head
+        })
+        .collect();
+    let ask = |changed: &str| -> Vec<Value> {
+        let question = |(party, head): (&Party, &Head)| {
+            let target = String::from_utf8(head.target.to_vec()).unwrap();
+            let url = format!("https://hooks.example.com{target}");
+            let mut question = party.question(party.secret.1, &url);
+            let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+            let headers: Vec<_> = head
+                .headers
+                .iter()
+                .map(|header| (text(&header.name), text(&header.value)))
+                .collect();
+            question["headers"] = json!(headers);
+            question["now"] = json!(now.as_second());
+            let body = format!("{}{changed}", party.body);
+            question["body_base64"] = json!(STANDARD.encode(body));
+            question
+        };
+        PARTIES.iter().zip(&signed).map(question).collect()
+    };
+    for (changed, verified) in [("", true), (" ", false)] {
+        let answers = Sdk::Python.ask("verify-many", &ask(changed)).await;
+        for (party, answer) in PARTIES.iter().zip(&answers) {
+            assert_eq!(answer["verified"], verified, "{}: {answer}", party.provider);
+        }
+    }
+}
+
+#[tokio::test]
+async fn discords_pings_are_answered_and_its_probes_with_bad_signatures_refused() {
+    let interactions = r#"{"application_id":"1","id":"2","token":"t","type":1,"version":1}"#;
+    let events = r#"{"version":1,"application_id":"1","type":0}"#;
+    let event = r#"{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}"#;
+    let question = |body: &str| {
+        json!({
+            "provider": "discord",
+            "secret": ED25519,
+            "body_base64": STANDARD.encode(body),
+        })
+    };
+    let questions: Vec<_> = [interactions, events, event]
+        .into_iter()
+        .map(question)
+        .collect();
+    let secrets = [("discord", ED25519_PUBLIC)];
+    let (signed, backend) = tokio::join!(
+        Sdk::Python.ask("sign-many", &questions),
+        Sdk::Python.backend(&secrets),
+    );
+    let gateway = Gateway::start(&configuration(&backend.url())).await;
+    let mut client = Client::connect(gateway.addr()).await;
+    let mut send = async |signed: &Value, body: &str| {
+        let mut request = Request::post("/discord/in").body(body.to_owned());
+        let headers: Vec<(String, String)> =
+            serde_json::from_value(signed["headers"].clone()).unwrap();
+        for (name, value) in headers {
+            request = request.header(&name, value);
+        }
+        client.request(&request).await
+    };
+    let ping = send(&signed[0], interactions).await;
+    assert_eq!((ping.status, ping.text()), (200, r#"{"type":1}"#));
+    let ping = send(&signed[1], events).await;
+    assert_eq!((ping.status, ping.text()), (204, ""));
+    for (signed, body) in [(&signed[0], events), (&signed[1], interactions)] {
+        let probe = send(signed, body).await;
+        assert_eq!((probe.status, probe.text()), (401, ""));
+    }
+    let event = send(&signed[2], event).await;
+    assert_eq!((event.status, &event.json()["seen"]), (200, &json!(1)));
+}
