@@ -19,6 +19,7 @@
 
 pub mod config;
 pub mod head;
+pub mod proxy_protocol;
 pub mod query;
 pub mod router;
 pub mod signature;

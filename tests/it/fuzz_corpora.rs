@@ -14,9 +14,10 @@ const UPDATE: &str = "UPDATE_EXPECTED";
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("config", fuzz::config::check),
     ("head", fuzz::head::check),
+    ("proxy_protocol", fuzz::proxy_protocol::check),
     ("query", fuzz::query::check),
     ("router", fuzz::router::check),
     ("signature", fuzz::signature::check),
