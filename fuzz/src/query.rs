@@ -1,7 +1,7 @@
-//! Form encoding, as query parameters are read: what the WHATWG URL standard says, and no other
+//! Form encoding, in the query and in the body: what the WHATWG URL standard says, and no other
 //! reading, because a backend that reads another value would act on what nobody checked.
 //!
-//! Input: the name of a parameter, a line break, the query.
+//! Input: the name of a parameter, a line break, the query, which is the body too.
 
 use bytes::Bytes;
 use hookgate::event::{Head, Headers};
@@ -9,35 +9,57 @@ use hookgate::signature::Request;
 use hookgate::signature::place::Place;
 
 pub fn check(data: &[u8]) {
-    let Some((name, query)) = super::split_once(data, b"\n") else {
+    let Some((name, form)) = super::split_once(data, b"\n") else {
         return;
     };
     let name = String::from_utf8_lossy(name).into_owned();
+    let mut headers = Headers::default();
+    headers.push("Content-Type", "application/x-www-form-urlencoded");
     let head = Head {
-        method: "GET".into(),
-        target: Bytes::from([b"/?", query].concat()),
+        method: "POST".into(),
+        target: Bytes::from([b"/?", form].concat()),
         host: None,
-        headers: Headers::default(),
+        headers,
     };
-    let request = Request::new(&head, b"");
-    let place = Place::Query(name.clone());
-    let found = place.read_all(&request);
-    let expected: Vec<_> = pairs(query).filter(|(key, _)| *key == name).collect();
-    let expected: Vec<_> = expected.iter().map(|(_, value)| value.as_bytes()).collect();
-    assert_eq!(found, expected);
-    assert_eq!(place.read(&request), found.into_iter().next());
+    let request = Request::new(&head, form);
+    let pairs: Vec<_> = pairs(form).collect();
+    let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned().into_bytes();
+    // A query is text; a form is bytes, because its signature is made over them.
+    let of_query = pairs.iter().map(|(key, value)| (lossy(key), lossy(value)));
+    check_place(&Place::Query(name.clone()), &request, of_query, &name);
+    check_place(
+        &Place::Form(name.clone()),
+        &request,
+        pairs.iter().cloned(),
+        &name,
+    );
+}
+
+fn check_place(
+    place: &Place,
+    request: &Request<'_>,
+    pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    name: &str,
+) {
+    let expected: Vec<_> = pairs.filter(|(key, _)| key == name.as_bytes()).collect();
+    let found = place.read_all(request);
+    assert!(
+        found.iter().eq(expected.iter().map(|(_, value)| value)),
+        "{place:?}"
+    );
+    assert_eq!(place.read(request), found.into_iter().next());
 }
 
 /// `application/x-www-form-urlencoded`, as the standard's own steps say it.
-fn pairs(query: &[u8]) -> impl Iterator<Item = (String, String)> {
-    let sequences = query.split(|&byte| byte == b'&');
+fn pairs(form: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let sequences = form.split(|&byte| byte == b'&');
     sequences.filter(|part| !part.is_empty()).map(|part| {
         let (name, value) = super::split_once(part, b"=").unwrap_or((part, b""));
         (decoded(name), decoded(value))
     })
 }
 
-fn decoded(text: &[u8]) -> String {
+fn decoded(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
@@ -53,7 +75,7 @@ fn decoded(text: &[u8]) -> String {
         }
         rest = after;
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 fn hex_pair(pair: &[u8]) -> Option<u8> {

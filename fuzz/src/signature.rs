@@ -8,8 +8,6 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 use hookgate::config::compile::CompiledVector;
 use hookgate::config::presets;
@@ -37,9 +35,10 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 struct Party {
     name: String,
     preset: Option<Preset>,
+    public_url: String,
+    /// Those that one of the secrets fits.
     schemes: Vec<Scheme>,
     verifier: Verifier,
-    public_url: String,
     genuine: Vec<Genuine>,
     /// What the message holds besides timestamp, id and body.
     signed: Signed,
@@ -137,21 +136,8 @@ impl Party {
         request: &Request<'_>,
         now: Timestamp,
     ) -> bool {
-        let secret = genuine.secret.expose();
-        let presents = |text: &str| {
-            let found = scheme.place.read_all(request);
-            found.iter().any(|value| {
-                value.ends_with(text.as_bytes()) || value.trim_ascii().ends_with(text.as_bytes())
-            })
-        };
-        match scheme.algorithm {
-            Algorithm::Static | Algorithm::Bearer => return presents(secret),
-            // The padding may be left out.
-            Algorithm::Basic => {
-                return presents(STANDARD_NO_PAD.encode(secret).as_str())
-                    || presents(&STANDARD.encode(secret));
-            }
-            _ => {}
+        if let Algorithm::Static | Algorithm::Basic | Algorithm::Bearer = scheme.algorithm {
+            return presents(scheme, &genuine.secret, request);
         }
         let original = Request::new(&genuine.head, genuine.body.as_bytes())
             .with_public_url(Some(&self.public_url));
@@ -169,23 +155,50 @@ impl Party {
                 listed(scheme, key, request) == listed(scheme, key, &original)
             }
         };
-        let (head, signs_target) = (request.head(), self.signed.method_and_target);
-        let same_text = || {
-            let text =
-                |request: &Request<'_>| scheme.message.render(request, Inputs::default()).ok();
-            text(request) == text(&original)
+        let same_head = |of: fn(&Head) -> Option<&[u8]>| of(request.head()) == of(&genuine.head);
+        let same_body = request.body() == genuine.body.as_bytes();
+        let same_text = match self.name.as_str() {
+            // Nothing stands between the URL, names and values, so that they may be cut elsewhere.
+            "twilio" if scheme.body_hash.is_none() => {
+                let text = |request| scheme.message.render(request, Inputs::default());
+                text(request) == text(&original)
+            }
+            _ => same_body && (!scheme.message.needs_url() || same_head(Head::query)),
         };
-        // A scheme that does not sign the body's bytes signs its form, or its hash in the URL.
-        (request.body() == genuine.body.as_bytes() || (!scheme.message.binds_body() && same_text()))
+        same_text
             && scheme.id.as_ref().is_none_or(same)
             && self.signed.places.iter().all(same)
             && scheme
                 .timestamp
                 .as_ref()
                 .is_none_or(|rule| is_fresh(rule) && same_time(rule))
-            && (!signs_target
-                || (head.method == genuine.head.method && head.target == genuine.head.target))
+            && (!self.signed.method_and_target
+                || same_head(|head| Some(head.method.as_bytes()))
+                    && same_head(|head| Some(&head.target)))
     }
+}
+
+/// Whether the secret itself stands where the scheme looks for it.
+fn presents(scheme: &SchemeParts, secret: &Secret, request: &Request<'_>) -> bool {
+    let is_secret = |value: &[u8]| match scheme.algorithm {
+        Algorithm::Static => value == secret.expose().as_bytes(),
+        _ => {
+            let mut head = own_head("/in");
+            sign(&Scheme::new(scheme.clone()).unwrap(), secret, &mut head, "");
+            let written = head.headers.first("Authorization").unwrap();
+            word_and_rest(value) == word_and_rest(written)
+        }
+    };
+    let values = scheme.place.read_all(request);
+    values.iter().any(|value| is_secret(value))
+}
+
+/// `Basic dTpw=`, whose word has any case and whose padding is optional.
+fn word_and_rest(value: &[u8]) -> Option<(String, String)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (word, rest) = text.split_once(' ')?;
+    let rest = rest.trim().trim_end_matches('=').to_owned();
+    Some((word.to_ascii_lowercase(), rest))
 }
 
 /// The values of a key in the list that the scheme's signature stands in.
@@ -239,40 +252,57 @@ fn parties() -> &'static [Party] {
     })
 }
 
+/// A verifier knows one public URL, so only the vectors with the first one count.
 fn of_preset(preset: Preset, vectors: &[CompiledVector]) -> Party {
     let accepted = vectors.iter().filter(|vector| vector.expect == "accepted");
-    let public_url = accepted
-        .clone()
-        .find_map(|vector| vector.public_url.clone());
-    let public_url = public_url.unwrap_or_else(|| PUBLIC_URL.to_owned());
-    let is_here = |vector: &&CompiledVector| {
-        vector
-            .public_url
-            .as_ref()
-            .is_none_or(|url| *url == public_url)
-    };
-    let genuine: Vec<_> = accepted
-        .filter(is_here)
+    let public_url = accepted.clone().next().unwrap().public_url.clone();
+    let genuine = accepted
+        .filter(|vector| vector.public_url == public_url)
         .map(|vector| genuine(&preset, vector))
         .collect();
-    // As the configuration does it: a scheme that no secret fits is not in use.
-    let fits = |scheme: &&Scheme| {
-        let parts = scheme.parts();
-        let mut keys = genuine
-            .iter()
-            .map(|one| Key::new(parts.algorithm, &parts.key, &one.secret));
-        keys.any(|key| key.is_ok())
-    };
-    let schemes: Vec<_> = preset.schemes.iter().filter(fits).cloned().collect();
-    Party {
-        public_url: public_url.clone(),
-        name: preset.name.clone(),
-        verifier: verifier(&schemes, &genuine, &public_url),
+    let public_url = public_url.unwrap_or_else(|| PUBLIC_URL.to_owned());
+    let (name, schemes) = (preset.name.clone(), preset.schemes.clone());
+    party(
+        name,
+        Some(preset),
+        public_url,
         schemes,
         genuine,
-        preset: Some(preset),
-        signed: Signed::default(),
+        Signed::default(),
+    )
+}
+
+fn party(
+    name: String,
+    preset: Option<Preset>,
+    public_url: String,
+    mut schemes: Vec<Scheme>,
+    genuine: Vec<Genuine>,
+    signed: Signed,
+) -> Party {
+    schemes.retain(|scheme| !keys(scheme, &genuine).is_empty());
+    let keyed = schemes
+        .iter()
+        .map(|scheme| (scheme.clone(), keys(scheme, &genuine)));
+    let verifier = Verifier::new(keyed.collect(), Some(public_url.clone())).unwrap();
+    Party {
+        name,
+        preset,
+        public_url,
+        schemes,
+        verifier,
+        genuine,
+        signed,
     }
+}
+
+/// One secret need not fit every scheme of a preset.
+fn keys(scheme: &Scheme, genuine: &[Genuine]) -> Vec<Key> {
+    let SchemeParts { algorithm, key, .. } = scheme.parts();
+    let secrets = genuine.iter().map(|genuine| &genuine.secret);
+    secrets
+        .filter_map(|secret| Key::new(*algorithm, key, secret).ok())
+        .collect()
 }
 
 /// All vectors are judged at the moment of signing or within the tolerance, so the time is read
@@ -285,7 +315,7 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     }
     let head = Head {
         method: vector.method.clone(),
-        target: Bytes::from(vector.target.clone()),
+        target: Bytes::copy_from_slice(vector.target.as_bytes()),
         host: Some("hooks.example.com".into()),
         headers,
     };
@@ -311,22 +341,6 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     }
 }
 
-fn verifier(schemes: &[Scheme], genuine: &[Genuine], public_url: &str) -> Verifier {
-    let keys = |scheme: &Scheme| {
-        let SchemeParts { algorithm, key, .. } = scheme.parts();
-        // One secret need not fit every scheme of a preset.
-        let keys = genuine
-            .iter()
-            .filter_map(|genuine| Key::new(*algorithm, key, &genuine.secret).ok());
-        (scheme.clone(), keys.collect())
-    };
-    Verifier::new(
-        schemes.iter().map(keys).collect(),
-        Some(public_url.to_owned()),
-    )
-    .unwrap()
-}
-
 /// A scheme that signs every piece of a request that stands in its head.
 fn with_everything() -> Party {
     let header = |name: &str| Place::Header(name.to_owned());
@@ -344,7 +358,7 @@ fn with_everything() -> Party {
         message: Message::parse(message).unwrap(),
         body_hash: None,
         absent: None,
-        url_port: UrlPort::AsWritten,
+        url_port: UrlPort::Either,
         id: Some(header("X-Id")),
         timestamp: Some(time_rule(
             TimestampPlace::Request(header("X-Time")),
@@ -399,9 +413,6 @@ fn in_query_and_body() -> Party {
     let over_body = Scheme::new(SchemeParts {
         place: Place::Header("X-Signature".into()),
         message: Message::parse("{body}").unwrap(),
-        body_hash: None,
-        absent: None,
-        url_port: UrlPort::AsWritten,
         id: None,
         timestamp: None,
         ..parts.clone()
@@ -431,22 +442,14 @@ fn own_party(
     body: String,
     signed: Signed,
 ) -> Party {
-    let schemes = vec![scheme];
-    let genuine = vec![Genuine {
+    let genuine = Genuine {
         secret,
         signed_at: signed_at(),
         head,
         body,
-    }];
-    Party {
-        name: name.to_owned(),
-        preset: None,
-        verifier: verifier(&schemes, &genuine, PUBLIC_URL),
-        public_url: PUBLIC_URL.to_owned(),
-        schemes,
-        genuine,
-        signed,
-    }
+    };
+    let (name, url) = (name.to_owned(), PUBLIC_URL.to_owned());
+    party(name, None, url, vec![scheme], vec![genuine], signed)
 }
 
 fn own_head(target: &str) -> Head {
