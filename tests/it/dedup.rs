@@ -167,6 +167,25 @@ async fn an_unauthentic_request_suppresses_nothing() {
 }
 
 #[tokio::test]
+async fn what_passes_while_observing_suppresses_nothing() {
+    let backend = FakeBackend::start().await;
+    let observing =
+        yaml(&backend, "{window: 1h}").replace("verify: {", "verify: {enforce: false, ");
+    let gateway = Gateway::start(&observing).await;
+    let forged = Request::post("/hooks")
+        .header("X-GitHub-Delivery", "a")
+        .body("{}");
+    for request in [&forged, &event("a"), &event("a")] {
+        assert_eq!(send(gateway.addr(), request).await.status, 200);
+    }
+    assert_eq!(
+        backend.count(),
+        2,
+        "the forged one, and the genuine one once"
+    );
+}
+
+#[tokio::test]
 async fn the_file_says_what_an_event_is_told_by() {
     let check = async |dedup: &str, first: &Request, same: &Request, other: &Request| {
         let backend = FakeBackend::start().await;

@@ -230,9 +230,11 @@ impl<'a> Exchange<'a> {
         permit: Permit,
         known: &Known<'a>,
     ) -> (Outcome<'a>, Written) {
+        // What only passes because its route observes must not suppress a genuine event.
+        let is_forged = permit.observed().is_some();
         let standing = match admitted.limit(LimitStage::After, head, body) {
             Err(refusal) => Err(refusal),
-            Ok(()) => match &admitted.route.dedup {
+            Ok(()) => match admitted.route.dedup.as_ref().filter(|_| !is_forged) {
                 None => Ok(Standing::New(None)),
                 Some(rule) => {
                     let ledger = self.gateway.ledger.as_ref();
