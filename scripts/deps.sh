@@ -165,6 +165,8 @@ build)
     ;;
 test)
     build_deps
+    # The tests send signals with the program, not with the shell's own command.
+    env kill -l >/dev/null 2>&1 || apt_install procps
     python_sdks
     node_sdks
     ;;

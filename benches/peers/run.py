@@ -75,8 +75,11 @@ def cpu_seconds(pid):
 def memory_mib(pid):
     total = 0
     for process in descendants(pid):
-        with open(f"/proc/{process}/smaps_rollup", encoding="utf-8") as file:
-            total += int(re.search(r"^Pss:\s+(\d+)", file.read(), re.M).group(1))
+        try:
+            with open(f"/proc/{process}/smaps_rollup", encoding="utf-8") as file:
+                total += int(re.search(r"^Pss:\s+(\d+)", file.read(), re.M).group(1))
+        except ProcessLookupError:
+            continue  # it has ended since it was listed
     return total / 1024
 
 
@@ -96,10 +99,10 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        for pid in descendants(self.process.pid)[1:]:
+        # Named before the parent is gone: its children would not be found by it any more.
+        for pid in descendants(self.process.pid):
             os.kill(pid, 9)
+        self.process.wait()
 
 
 def write(folder, name, text):

@@ -7,7 +7,7 @@
 //!
 //! A struct as it is written in the file:
 //!
-//! ```ignore
+//! ```text
 //! #[derive(Deserialize, JsonSchema)]
 //! struct Backend {
 //!     url: Field<String>,                  // must be there
