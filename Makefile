@@ -16,8 +16,7 @@ demo: build-deps ## build, then play the whole story in this terminal (ARGS=--on
 
 test: test-deps ## every test, official SDKs included (ARGS=name runs those whose name has it)
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --all-features $(ARGS) && \
-		if [ -f src/lib.rs ]; then cargo test --doc --all-features $(ARGS); fi; \
+		cargo nextest run --all-features $(ARGS); \
 	else \
 		cargo test --all-features $(ARGS); \
 	fi
