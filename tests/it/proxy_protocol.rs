@@ -298,9 +298,12 @@ routes: {{open: {{webhook: {{path: /open}}, deliver: {{to: app}}}}}}
         ))
         .await;
         let mut client = Client::connect_unix(&gateway.unix_paths()[0]).await;
-        client.send_raw(&v1_from("192.0.2.7")).await.unwrap();
-        let answered = client.try_request(&Request::post("/open")).await;
-        assert_eq!(answered.ok().map(|response| response.status), expected);
+        // Whoever is not trusted may find the connection closed before he has said a word.
+        let answered = match client.send_raw(&v1_from("192.0.2.7")).await {
+            Ok(()) => client.try_request(&Request::post("/open")).await.ok(),
+            Err(_) => None,
+        };
+        assert_eq!(answered.map(|response| response.status), expected);
         if expected.is_some() {
             let forwarded = backend.next().await;
             assert_eq!(forwarded.header("x-forwarded-for"), Some("192.0.2.7"));
