@@ -91,15 +91,8 @@ pub struct Entry<'a> {
 
 /// Writes the line.
 pub fn write(entry: &Entry<'_>, choice: &HeaderChoice) {
-    let method = entry
-        .head
-        .map(|head| clip(head.method.as_bytes()))
-        .unwrap_or_default();
-    let path = entry.head.map(|head| clip(head.path())).unwrap_or_default();
-    let headers = entry
-        .head
-        .map(|head| choice.render(head))
-        .unwrap_or_default();
+    let head = entry.head;
+    // Fields are only made when the line is wanted.
     macro_rules! line {
         ($level:expr) => {
             tracing::event!(
@@ -109,14 +102,14 @@ pub fn write(entry: &Entry<'_>, choice: &HeaderChoice) {
                 reason = entry.reason,
                 route = entry.route,
                 status = entry.status,
-                method,
-                path,
+                method = head.map(|head| clip(head.method.as_bytes())).unwrap_or_default(),
+                path = head.map(|head| clip(head.path())).unwrap_or_default(),
                 client = %entry.client,
                 request_id = entry.request_id,
                 backend = entry.backend,
                 body_bytes = entry.body_bytes,
                 ms = milliseconds(entry.took),
-                headers,
+                headers = head.map(|head| choice.render(head)).unwrap_or_default(),
                 detail = entry.detail,
                 "request"
             )

@@ -207,8 +207,7 @@ fn decide(gate: &Gate, head: &Head, body: &[u8], from: ClientAddr, now: Timestam
 /// The target in the first line of the request that the backend would get.
 fn backend_path(head: &Head, admitted: &Admitted<'_>) -> Option<String> {
     let deliver = &admitted.route.deliver;
-    let path = deliver.path.as_ref();
-    let path = path.map(|rewrite| rewrite.fill(|name| admitted.captures.find(name)));
+    let path = admitted.rewritten_path();
     let via = Via {
         peer: ClientAddr::Ip(IpAddr::from([127, 0, 0, 1])),
         peer_is_trusted: false,

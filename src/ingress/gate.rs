@@ -173,6 +173,12 @@ impl Gate {
 }
 
 impl Admitted<'_> {
+    /// The path that the backend gets in place of the sender's; `None` = the sender's.
+    pub fn rewritten_path(&self) -> Option<String> {
+        let rewrite = self.route.deliver.path.as_ref()?;
+        Some(rewrite.fill(|name| self.captures.find(name)))
+    }
+
     /// Takes from the limits of one stage. `body` is empty before it was read.
     ///
     /// # Errors

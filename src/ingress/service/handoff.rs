@@ -81,8 +81,7 @@ impl<'a> Exchange<'a> {
         permit: &Permit,
     ) -> Bytes {
         let deliver = &admitted.route.deliver;
-        let path = deliver.path.as_ref();
-        let path = path.map(|rewrite| rewrite.fill(|name| admitted.captures.find(name)));
+        let path = admitted.rewritten_path();
         let via = Via {
             peer: self.peer,
             peer_is_trusted: self.snapshot.gate.trusts(self.peer),
