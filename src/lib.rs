@@ -28,3 +28,4 @@ pub mod reload;
 pub mod request_log;
 pub mod secret;
 pub mod signature;
+pub mod store;

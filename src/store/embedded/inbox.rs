@@ -1,0 +1,290 @@
+//! What waits to be written, in its order of importance. Bounded in number and bytes.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::store::{Accept, Accepted, Logged, Retained, Retention, Revive, Settled, Settlement};
+use crate::store::StoreError;
+
+/// The most events that wait to be accepted.
+const ACCEPTS_MAX: usize = 8192;
+/// The most bytes of bodies that wait to be accepted.
+const ACCEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The most notes of proxied events that wait.
+const LOGS_MAX: usize = 10_000;
+/// The most bytes of bodies of such notes.
+const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a note may wait for company.
+const LOG_WAIT: Duration = Duration::from_millis(250);
+/// The most events of one commit.
+const BATCH_ACCEPTS_MAX: usize = 512;
+/// The most bytes of bodies of one commit.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most settlements, and the most notes, that ride along with one commit.
+const BATCH_RIDERS_MAX: usize = 1024;
+
+/// Where the answer to a step goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+pub(super) struct AcceptJob {
+    pub items: Vec<Accept>,
+    pub answer: Answer<Vec<Accepted>>,
+}
+
+impl AcceptJob {
+    fn bytes(&self) -> usize {
+        self.items.iter().map(|item| item.event.body.len()).sum()
+    }
+}
+
+pub(super) struct SettleJob {
+    pub items: Vec<Settlement>,
+    pub answer: Answer<Vec<Settled>>,
+}
+
+/// What is done one at a time.
+pub(super) enum Chore {
+    Revive {
+        which: Revive,
+        due: i64,
+        answer: Answer<u64>,
+    },
+    Retain {
+        policy: Retention,
+        now: i64,
+        answer: Answer<Retained>,
+    },
+}
+
+/// What one commit writes.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub accepts: Vec<AcceptJob>,
+    pub settles: Vec<SettleJob>,
+    pub logs: Vec<Logged>,
+}
+
+impl Batch {
+    pub(super) fn steps(&self) -> usize {
+        let accepts = self.accepts.iter().map(|job| job.items.len());
+        let settles = self.settles.iter().map(|job| job.items.len());
+        accepts.sum::<usize>() + settles.sum::<usize>() + self.logs.len()
+    }
+}
+
+/// What the writer does next.
+pub(super) enum Work {
+    Write(Batch),
+    Chore(Chore),
+    /// Nothing came for a while.
+    Idle,
+    /// Everything is written, and nothing will come any more.
+    End,
+}
+
+#[derive(Default)]
+struct Waiting {
+    accepts: VecDeque<AcceptJob>,
+    accept_bytes: usize,
+    settles: VecDeque<SettleJob>,
+    logs: VecDeque<Logged>,
+    log_bytes: usize,
+    first_log: Option<Instant>,
+    chores: VecDeque<Chore>,
+    logs_dropped: u64,
+    is_closed: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    some: Condvar,
+}
+
+impl Inbox {
+    /// A panic elsewhere leaves whole jobs.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn accept(&self, job: AcceptJob) -> Result<(), StoreError> {
+        let mut waiting = self.lock();
+        let bytes = job.bytes();
+        let is_full = waiting.accepts.len() >= ACCEPTS_MAX
+            || waiting.accept_bytes.saturating_add(bytes) > ACCEPT_BYTES_MAX;
+        waiting.check_open()?;
+        if is_full {
+            let why = "more events wait to be written than the disk keeps up with";
+            return Err(StoreError::Unavailable(why.into()));
+        }
+        waiting.accept_bytes += bytes;
+        waiting.accepts.push_back(job);
+        drop(waiting);
+        self.some.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn settle(&self, job: SettleJob) -> Result<(), StoreError> {
+        let mut waiting = self.lock();
+        waiting.check_open()?;
+        waiting.settles.push_back(job);
+        drop(waiting);
+        self.some.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn log(&self, logged: Logged) {
+        let mut waiting = self.lock();
+        let bytes = logged.event.body.len();
+        let is_full = waiting.logs.len() >= LOGS_MAX
+            || waiting.log_bytes.saturating_add(bytes) > LOG_BYTES_MAX;
+        if is_full || waiting.is_closed {
+            waiting.logs_dropped += 1;
+            return;
+        }
+        waiting.log_bytes += bytes;
+        let is_first = waiting.logs.is_empty();
+        if is_first {
+            waiting.first_log = Some(Instant::now());
+        }
+        waiting.logs.push_back(logged);
+        drop(waiting);
+        if is_first {
+            self.some.notify_one();
+        }
+    }
+
+    pub(super) fn chore(&self, chore: Chore) -> Result<(), StoreError> {
+        let mut waiting = self.lock();
+        waiting.check_open()?;
+        waiting.chores.push_back(chore);
+        drop(waiting);
+        self.some.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.some.notify_one();
+    }
+
+    pub(super) fn logs_dropped(&self) -> u64 {
+        self.lock().logs_dropped
+    }
+
+    /// Puts notes back that could not be written.
+    pub(super) fn put_back(&self, logs: Vec<Logged>) {
+        for logged in logs {
+            self.log(logged);
+        }
+    }
+
+    /// Everything that waits for an answer, which will be that there is none.
+    pub(super) fn take_waiting(&self) -> (Batch, Vec<Chore>) {
+        let mut waiting = self.lock();
+        waiting.accept_bytes = 0;
+        let batch = Batch {
+            accepts: mem::take(&mut waiting.accepts).into(),
+            settles: mem::take(&mut waiting.settles).into(),
+            logs: Vec::new(),
+        };
+        (batch, mem::take(&mut waiting.chores).into())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Waits for work, for `patience` at most.
+    pub(super) fn next(&self, patience: Duration) -> Work {
+        let mut waiting = self.lock();
+        loop {
+            if waiting.is_ripe() {
+                return Work::Write(waiting.batch());
+            }
+            if let Some(chore) = waiting.chores.pop_front() {
+                return Work::Chore(chore);
+            }
+            if waiting.is_closed {
+                return Work::End;
+            }
+            let until_ripe = waiting
+                .first_log
+                .map(|first| LOG_WAIT.saturating_sub(first.elapsed()));
+            let wait = until_ripe.unwrap_or(patience).min(patience);
+            let (again, timeout) = self
+                .some
+                .wait_timeout(waiting, wait)
+                .unwrap_or_else(PoisonError::into_inner);
+            waiting = again;
+            if timeout.timed_out() && waiting.is_empty() {
+                return Work::Idle;
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn check_open(&self) -> Result<(), StoreError> {
+        match self.is_closed {
+            false => Ok(()),
+            true => Err(StoreError::Unavailable("it is closed".into())),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.accepts.is_empty()
+            && self.settles.is_empty()
+            && self.logs.is_empty()
+            && self.chores.is_empty()
+    }
+
+    /// Whether there is something that need not wait any longer.
+    fn is_ripe(&self) -> bool {
+        let logs = !self.logs.is_empty()
+            && (self.is_closed
+                || self.logs.len() >= BATCH_RIDERS_MAX
+                || self
+                    .first_log
+                    .is_none_or(|first| first.elapsed() >= LOG_WAIT));
+        !self.accepts.is_empty() || !self.settles.is_empty() || logs
+    }
+
+    fn batch(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        let (mut steps, mut bytes) = (0, 0);
+        while steps < BATCH_ACCEPTS_MAX && bytes < BATCH_BYTES_MAX {
+            let Some(job) = self.accepts.pop_front() else {
+                break;
+            };
+            steps += job.items.len();
+            bytes += job.bytes();
+            self.accept_bytes = self.accept_bytes.saturating_sub(job.bytes());
+            batch.accepts.push(job);
+        }
+        let mut riders = 0;
+        while riders < BATCH_RIDERS_MAX {
+            let Some(job) = self.settles.pop_front() else {
+                break;
+            };
+            riders += job.items.len();
+            batch.settles.push(job);
+        }
+        while batch.logs.len() < BATCH_RIDERS_MAX && bytes < 2 * BATCH_BYTES_MAX {
+            let Some(logged) = self.logs.pop_front() else {
+                break;
+            };
+            bytes += logged.event.body.len();
+            self.log_bytes = self.log_bytes.saturating_sub(logged.event.body.len());
+            batch.logs.push(logged);
+        }
+        if self.logs.is_empty() {
+            self.first_log = None;
+        }
+        batch
+    }
+}

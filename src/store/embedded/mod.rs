@@ -1,0 +1,414 @@
+//! The engine inside the gateway: SQLite, one process, one file and its log ahead.
+//!
+//! Writing is the work of one thread ([`writer`]), which commits whatever waits; reading is done by
+//! connections of their own; what is live is in memory ([`queue`]), read from the file at the start.
+//! Measured choices are in ARCHITECTURE.md.
+
+mod checkpoint;
+mod codec;
+mod inbox;
+mod load;
+mod queue;
+mod reader;
+mod schema;
+mod steps;
+mod writer;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+use self::checkpoint::Bell;
+use self::codec::{micros, timestamp};
+use self::inbox::{AcceptJob, Chore, Inbox, SettleJob};
+use self::queue::{Live, Queue};
+use self::reader::Readers;
+use self::writer::Writer;
+use super::{
+    Accept, Accepted, Claimed, Event, EventId, Filter, Logged, Observer, Page, Remembered,
+    Retained, Retention, Revive, Settled, Settlement, Shown, Store, StoreError, Token, Usage, Want,
+};
+
+/// Where and how large the store is.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of its files; made if it is not there.
+    pub folder: PathBuf,
+    /// The most live deliveries.
+    pub depth_max: u64,
+    /// Bytes of page cache of the writer; a reader has a quarter of it.
+    pub cache_bytes: u64,
+    /// The virtual file system of SQLite; `None` = the system's.
+    pub vfs: Option<String>,
+}
+
+/// What the writer and those who ask it share.
+struct Shared {
+    options: Arc<Options>,
+    observer: Arc<dyn Observer>,
+    inbox: Inbox,
+    queue: Mutex<Queue>,
+    work: watch::Sender<u64>,
+    trouble: Mutex<Option<StoreError>>,
+    bell: Arc<Bell>,
+    file_bytes: AtomicU64,
+    wal_bytes: AtomicU64,
+}
+
+impl Shared {
+    /// A panic elsewhere leaves the queue as it was between two steps.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<StoreError>) {
+        let now = self.trouble.lock();
+        *now.unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Measures the files; tells how long the log ahead is.
+    fn measure(&self) -> u64 {
+        let bytes = |path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let wal = bytes(load::wal_file(&self.options));
+        let file = bytes(load::file(&self.options));
+        self.wal_bytes.store(wal, Ordering::Relaxed);
+        self.file_bytes
+            .store(file.saturating_add(wal), Ordering::Relaxed);
+        wal
+    }
+
+    fn error(&self, error: &rusqlite::Error) -> StoreError {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+                path: load::file(&self.options).display().to_string(),
+                detail: error.to_string(),
+            },
+            _ => writer::unavailable(error),
+        }
+    }
+}
+
+/// The engine.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    /// Comes when the writer has ended; taken by who waits for it.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Embedded {
+    /// Opens the store in a folder, making it if need be. `now` keeps the order of acceptance growing
+    /// even after everything was forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folder cannot be used, another process writes it, the file is damaged
+    /// or newer than this version.
+    pub fn open(
+        options: Options,
+        now: Timestamp,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, StoreError> {
+        let folder = options.folder.display().to_string();
+        let failed = |detail: String| StoreError::Open {
+            path: folder.clone(),
+            detail,
+        };
+        std::fs::create_dir_all(&options.folder).map_err(|error| failed(error.to_string()))?;
+        let lock = lock(&options)?;
+        let options = Arc::new(options);
+        let (work, _) = watch::channel(0);
+        let shared = Arc::new(Shared {
+            options: options.clone(),
+            observer,
+            inbox: Inbox::default(),
+            queue: Mutex::default(),
+            work,
+            trouble: Mutex::default(),
+            bell: Arc::default(),
+            file_bytes: AtomicU64::default(),
+            wal_bytes: AtomicU64::default(),
+        });
+        let refused = |error: rusqlite::Error| match shared.error(&error) {
+            corrupt @ StoreError::Corrupt { .. } => corrupt,
+            other => failed(other.to_string()),
+        };
+        let mut connection = load::open_writer(&options).map_err(refused)?;
+        let found = schema::version(&connection).map_err(refused)?;
+        if found > schema::VERSION {
+            return Err(StoreError::Newer {
+                path: load::file(&options).display().to_string(),
+                found,
+                known: schema::VERSION,
+            });
+        }
+        schema::migrate(&mut connection).map_err(refused)?;
+        let (queue, tables, last_seq) = writer::opened(&connection).map_err(refused)?;
+        *shared.queue() = queue;
+        shared.measure();
+        let writer = Writer {
+            shared: shared.clone(),
+            connection,
+            tables,
+            next_seq: last_seq.saturating_add(1).max(micros(now)),
+            has_free_pages: true,
+        };
+        let (end, ended) = oneshot::channel();
+        let (bell, of_helper) = (shared.bell.clone(), options.clone());
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let helper = thread("checkpoint").spawn(move || checkpoint::help(&of_helper, &bell));
+        helper.map_err(|error| failed(error.to_string()))?;
+        let bell = shared.bell.clone();
+        let writing = thread("store").spawn(move || {
+            writer.run();
+            bell.end();
+            // Only now may another process have the file.
+            drop(lock);
+            let _ = end.send(());
+        });
+        writing.map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            shared,
+            readers: Arc::new(Readers::new(options)),
+            ended: Mutex::new(Some(ended)),
+        })
+    }
+
+    /// Reads beside the runtime, which must not wait for a disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = self.readers.clone();
+        let read = tokio::task::spawn_blocking(move || readers.read(read)).await;
+        match read {
+            Ok(read) => read.map_err(|error| self.shared.error(&error)),
+            Err(_) => Err(StoreError::Unavailable("reading broke off".into())),
+        }
+    }
+
+    fn lease(&self, wants: &[Want], now: i64, until: i64) -> Vec<(Token, Live)> {
+        let mut claimed = Vec::new();
+        let mut queue = self.shared.queue();
+        queue.end_leases(now);
+        for want in wants {
+            queue.claim(&want.backend, want.max, now, until, &mut claimed);
+        }
+        claimed
+    }
+
+    fn is_leased(&self) -> impl Fn((i64, u16)) -> bool + Send + 'static {
+        let shared = self.shared.clone();
+        move |key| shared.queue().is_leased(key)
+    }
+}
+
+fn lock(options: &Options) -> Result<File, StoreError> {
+    let path = options.folder.join("hookgate.lock");
+    let open = || -> std::io::Result<File> {
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+    };
+    let file = open().map_err(|error| StoreError::Open {
+        path: options.folder.display().to_string(),
+        detail: error.to_string(),
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(StoreError::InUse {
+            path: options.folder.display().to_string(),
+        }),
+    }
+}
+
+/// The answer of the writer.
+async fn answered<T>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
+    let stopped = || StoreError::Unavailable("the writer has stopped".into());
+    answer.await.unwrap_or_else(|_| Err(stopped()))
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn accept(&self, items: Vec<Accept>) -> Result<Vec<Accepted>, StoreError> {
+        if let Some(trouble) = self.shared.trouble() {
+            return Err(trouble);
+        }
+        let (answer, coming) = oneshot::channel();
+        self.shared.inbox.accept(AcceptJob { items, answer })?;
+        answered(coming).await
+    }
+
+    fn record(&self, logged: Logged) {
+        self.shared.inbox.log(logged);
+    }
+
+    async fn claim(
+        &self,
+        wants: &[Want],
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        if let Some(trouble) = self.shared.trouble() {
+            return Err(trouble);
+        }
+        let leased = self.lease(wants, micros(now), micros(lease_until));
+        if leased.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted: Vec<Live> = leased.iter().map(|(_, live)| *live).collect();
+        let read = self
+            .read(move |connection| reader::events(connection, &wanted))
+            .await;
+        let mut queue = self.shared.queue();
+        let events: Vec<Option<Arc<Event>>> = match read {
+            Ok(events) => events,
+            Err(error) => {
+                for (token, _) in leased {
+                    queue.unclaim(token);
+                }
+                return Err(error);
+            }
+        };
+        let mut claimed = Vec::with_capacity(leased.len());
+        for ((token, live), event) in leased.into_iter().zip(events) {
+            let Some(event) = event else {
+                // Its lease keeps it from being claimed over and over.
+                tracing::error!(seq = live.seq, "a delivery has no event");
+                continue;
+            };
+            claimed.push(Claimed {
+                token,
+                event,
+                backend: queue.names.name(live.backend),
+                due: timestamp(live.due),
+                attempts: u32::from(live.attempts),
+                lane: (live.lane != 0).then_some(live.lane),
+            });
+        }
+        Ok(claimed)
+    }
+
+    async fn extend(&self, tokens: &[Token], until: Timestamp) -> Result<Vec<Settled>, StoreError> {
+        let mut queue = self.shared.queue();
+        let extend = |token: &Token| queue.extend(*token, micros(until));
+        Ok(tokens.iter().map(extend).collect())
+    }
+
+    async fn settle(&self, items: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        if let Some(trouble) = self.shared.trouble() {
+            return Err(trouble);
+        }
+        let (answer, coming) = oneshot::channel();
+        self.shared.inbox.settle(SettleJob { items, answer })?;
+        answered(coming).await
+    }
+
+    fn next_due(&self, backends: &[Arc<str>]) -> Option<Timestamp> {
+        self.shared.queue().next_due(backends).map(timestamp)
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.work.subscribe()
+    }
+
+    async fn revive(&self, which: Revive, due: Timestamp) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let (answer, coming) = oneshot::channel();
+            self.shared.inbox.chore(Chore::Revive {
+                which: which.clone(),
+                due: micros(due),
+                answer,
+            })?;
+            let count = answered(coming).await?;
+            all += count;
+            if !writer::may_have_more(&which, count) {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn list(
+        &self,
+        filter: Filter,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let is_leased = self.is_leased();
+        self.read(move |connection| {
+            let page = reader::list(connection, &filter, page.as_deref(), limit, &is_leased);
+            page.map_or_else(|error| Ok(Err(error)), |page| page.map(Ok))
+        })
+        .await?
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<Shown>, StoreError> {
+        let is_leased = self.is_leased();
+        self.read(move |connection| reader::event(connection, &id, &is_leased))
+            .await
+    }
+
+    async fn remembered(
+        &self,
+        scopes: &[u64],
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Remembered>, StoreError> {
+        let scopes = scopes.to_vec();
+        self.read(move |connection| reader::remembered(connection, &scopes, micros(now), limit))
+            .await
+    }
+
+    async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError> {
+        let (answer, coming) = oneshot::channel();
+        self.shared.inbox.chore(Chore::Retain {
+            policy,
+            now: micros(now),
+            answer,
+        })?;
+        answered(coming).await
+    }
+
+    fn usage(&self) -> Usage {
+        let queue = self.shared.queue();
+        Usage {
+            backends: queue.backends(),
+            routes: queue.routes(),
+            file_bytes: self.shared.file_bytes.load(Ordering::Relaxed),
+            wal_bytes: self.shared.wal_bytes.load(Ordering::Relaxed),
+            logs_dropped: self.shared.inbox.logs_dropped(),
+            trouble: self.shared.trouble().map(|trouble| trouble.to_string()),
+        }
+    }
+
+    async fn close(&self) {
+        self.shared.inbox.close();
+        let ended = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(ended) = ended {
+            let _ = ended.await;
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+    }
+}

@@ -1,0 +1,497 @@
+//! The steps of one transaction: what is written for an event, a settlement, a note.
+//!
+//! Nothing here touches memory: what a transaction will have done is gathered in [`Effects`] and
+//! applied after its commit.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::codec::{self, day, micros};
+use super::Shared;
+use super::queue::{Change, Live};
+use super::schema::{self, Bucket, Partition};
+use crate::store::{
+    Accept, Accepted, Attempt, DedupClaim, Depth, End, Event, EventId, LaneRule, Logged, Next,
+    Revive, Settled, Settlement, Token,
+};
+
+/// How many deliveries are revived in one transaction.
+pub(super) const REVIVED_MAX: usize = 1000;
+
+/// The tables that are known to exist.
+#[derive(Default)]
+pub(super) struct Tables {
+    partitions: HashMap<u32, Partition>,
+    buckets: BTreeMap<u32, Bucket>,
+}
+
+impl Tables {
+    pub(super) fn new(partitions: Vec<u32>, buckets: Vec<u32>) -> Self {
+        let partition = |part| (part, Partition::new(part));
+        let bucket = |day| (day, Bucket::new(day));
+        Self {
+            partitions: partitions.into_iter().map(partition).collect(),
+            buckets: buckets.into_iter().map(bucket).collect(),
+        }
+    }
+
+    pub(super) fn partition(
+        &mut self,
+        transaction: &Transaction<'_>,
+        part: u32,
+    ) -> rusqlite::Result<&Partition> {
+        if !self.partitions.contains_key(&part) {
+            schema::create_partition(transaction, part)?;
+        }
+        Ok(self
+            .partitions
+            .entry(part)
+            .or_insert_with(|| Partition::new(part)))
+    }
+
+    fn bucket(
+        &mut self,
+        transaction: &Transaction<'_>,
+        day: u32,
+    ) -> rusqlite::Result<&Bucket> {
+        if !self.buckets.contains_key(&day) {
+            schema::create_bucket(transaction, day)?;
+        }
+        Ok(self.buckets.entry(day).or_insert_with(|| Bucket::new(day)))
+    }
+
+    pub(super) fn forget_partition(&mut self, part: u32) {
+        self.partitions.remove(&part);
+    }
+
+    /// The days that have keys and are over.
+    pub(super) fn buckets_before(&self, now: i64) -> Vec<u32> {
+        self.buckets.range(..day(now)).map(|(&day, _)| day).collect()
+    }
+
+    pub(super) fn forget_bucket(&mut self, day: u32) {
+        self.buckets.remove(&day);
+    }
+}
+
+/// What a transaction does to memory once it is committed.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub added: Vec<Live>,
+    pub heads: Vec<Live>,
+    pub changes: Vec<(Token, Change, u16)>,
+    depth: u64,
+    depth_by_route: HashMap<u16, u64>,
+}
+
+/// What the steps of a transaction share.
+pub(super) struct Steps<'a> {
+    pub transaction: &'a Transaction<'a>,
+    pub tables: &'a mut Tables,
+    pub shared: &'a Shared,
+    pub next_seq: &'a mut i64,
+    pub effects: Effects,
+}
+
+impl Steps<'_> {
+    pub(super) fn accept(&mut self, item: &Accept) -> rusqlite::Result<Accepted> {
+        let event = item.event.as_ref();
+        if let Some(claim) = &item.dedup
+            && let Some((first, answer)) = self.find(claim, micros(event.received_at))?
+        {
+            return Ok(if first == event.id {
+                Accepted::New
+            } else {
+                let answer = answer.and_then(|text| codec::decode_answer(&text));
+                Accepted::Duplicate { first, answer }
+            });
+        }
+        let route = self.shared.queue().names.number(&event.route);
+        let count = u64::try_from(item.deliveries.len()).unwrap_or(u64::MAX);
+        if let Some(full) = self.is_full(route, count, item.route_depth_max) {
+            return Ok(Accepted::Full(full));
+        }
+        let Some((seq, part)) = self.insert_event(event)? else {
+            return Ok(Accepted::New);
+        };
+        for delivery in &item.deliveries {
+            let lane = delivery.lane.map_or(0, |lane| lane.max(1));
+            let due = micros(delivery.due);
+            self.transaction
+                .prepare_cached(
+                    "INSERT INTO queue(seq, slot, part, due, route, backend, lane, attempts) \
+                     VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                )?
+                .execute(params![
+                    seq,
+                    delivery.slot,
+                    part,
+                    due,
+                    event.route,
+                    delivery.backend,
+                    lane.cast_signed(),
+                    delivery.attempts
+                ])?;
+            let backend = self.shared.queue().names.number(&delivery.backend);
+            self.effects.added.push(Live {
+                due,
+                seq,
+                slot: delivery.slot,
+                lane,
+                part,
+                backend,
+                route,
+                attempts: u16::try_from(delivery.attempts).unwrap_or(u16::MAX),
+            });
+        }
+        self.effects.depth += count;
+        *self.effects.depth_by_route.entry(route).or_default() += count;
+        if let Some((slot, attempt)) = &item.attempt {
+            self.insert_attempt(part, seq, *slot, attempt)?;
+        }
+        if let Some(claim) = &item.dedup {
+            self.remember(claim, &event.id, None)?;
+        }
+        Ok(Accepted::New)
+    }
+
+    fn is_full(&self, route: u16, count: u64, route_max: Option<u64>) -> Option<Depth> {
+        if count == 0 {
+            return None;
+        }
+        let added = self.effects.depth_by_route.get(&route).copied();
+        let queue = self.shared.queue();
+        let of_route = queue.depth_of_route(route) + added.unwrap_or_default() + count;
+        if route_max.is_some_and(|max| of_route > max) {
+            return Some(Depth::Route);
+        }
+        let of_all = queue.depth() + self.effects.depth + count;
+        (of_all > self.shared.options.depth_max).then_some(Depth::Total)
+    }
+
+    /// Inserts an event; `None` when it is there already.
+    fn insert_event(&mut self, event: &Event) -> rusqlite::Result<Option<(i64, u32)>> {
+        let seq = *self.next_seq;
+        let part = day(codec::id_micros(&event.id));
+        let tables = self.tables.partition(self.transaction, part)?;
+        let inserted = self
+            .transaction
+            .prepare_cached(&tables.insert_event)?
+            .execute(params![
+                seq,
+                event.id.as_bytes(),
+                micros(event.received_at),
+                event.route,
+                event.facts.provider_event_id,
+                codec::encode_facts(&event.facts)
+            ])?;
+        if inserted == 0 {
+            return Ok(None);
+        }
+        *self.next_seq += 1;
+        self.transaction
+            .prepare_cached(&tables.insert_payload)?
+            .execute(params![
+                seq,
+                &codec::encode_head(&event.head)[..],
+                &event.body[..]
+            ])?;
+        Ok(Some((seq, part)))
+    }
+
+    fn insert_attempt(
+        &mut self,
+        part: u32,
+        seq: i64,
+        slot: u16,
+        attempt: &Attempt,
+    ) -> rusqlite::Result<()> {
+        let tables = self.tables.partition(self.transaction, part)?;
+        let took = i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX);
+        self.transaction
+            .prepare_cached(&tables.insert_attempt)?
+            .execute(params![
+                seq,
+                slot,
+                micros(attempt.at),
+                attempt.number,
+                took,
+                attempt.status,
+                attempt.outcome,
+                &attempt.answer[..]
+            ])?;
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        claim: &DedupClaim,
+        now: i64,
+    ) -> rusqlite::Result<Option<(EventId, Option<Bytes>)>> {
+        for bucket in self.tables.buckets.range(day(now)..).map(|(_, bucket)| bucket).rev() {
+            let found = self
+                .transaction
+                .prepare_cached(&bucket.find)?
+                .query_row(params![claim.scope.cast_signed(), claim.key, now], |row| {
+                    let answer: Option<Vec<u8>> = row.get(1)?;
+                    Ok((EventId::from_bytes(row.get(0)?), answer.map(Bytes::from)))
+                })
+                .optional()?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn remember(
+        &mut self,
+        claim: &DedupClaim,
+        id: &EventId,
+        answer: Option<&[u8]>,
+    ) -> rusqlite::Result<()> {
+        let until = micros(claim.until);
+        let bucket = self.tables.bucket(self.transaction, day(until))?;
+        self.transaction
+            .prepare_cached(&bucket.insert)?
+            .execute(params![
+                claim.scope.cast_signed(),
+                claim.key,
+                id.as_bytes(),
+                until,
+                answer
+            ])?;
+        Ok(())
+    }
+
+    pub(super) fn log(&mut self, logged: &Logged) -> rusqlite::Result<()> {
+        let event = logged.event.as_ref();
+        if let Some((seq, part)) = self.insert_event(event)? {
+            let end = match &logged.end {
+                End::Delivered => None,
+                End::Dead(reason) => Some(reason.as_str()),
+            };
+            let place = Place {
+                part,
+                seq,
+                slot: logged.slot,
+            };
+            let ended = logged.attempt.at;
+            self.insert_done(place, &logged.backend, end, logged.attempt.number, micros(ended))?;
+            self.insert_attempt(part, seq, logged.slot, &logged.attempt)?;
+        }
+        if let Some((claim, answer)) = &logged.dedup {
+            self.remember(claim, &event.id, Some(&codec::encode_answer(answer)))?;
+        }
+        Ok(())
+    }
+
+    fn insert_done(
+        &mut self,
+        place: Place,
+        backend: &str,
+        dead: Option<&str>,
+        attempts: u32,
+        at: i64,
+    ) -> rusqlite::Result<()> {
+        let Place { part, seq, slot } = place;
+        let state = if dead.is_some() { "dead" } else { "delivered" };
+        let tables = self.tables.partition(self.transaction, part)?;
+        self.transaction
+            .prepare_cached(&tables.insert_done)?
+            .execute(params![seq, slot, backend, state, attempts, at, dead])?;
+        Ok(())
+    }
+
+    pub(super) fn settle(&mut self, item: &Settlement) -> rusqlite::Result<Settled> {
+        let token = item.token;
+        let Some(live) = self.shared.queue().begin_settling(token) else {
+            return Ok(Settled::LostLease);
+        };
+        let number = item.attempt.as_ref().map(|attempt| attempt.number);
+        let attempts = number.unwrap_or_else(|| u32::from(live.attempts));
+        if let Some(attempt) = &item.attempt {
+            self.insert_attempt(live.part, live.seq, live.slot, attempt)?;
+        }
+        let place = Place {
+            part: live.part,
+            seq: live.seq,
+            slot: live.slot,
+        };
+        let backend = self.shared.queue().names.name(live.backend);
+        let at = item
+            .attempt
+            .as_ref()
+            .map_or(live.due, |attempt| micros(attempt.at));
+        let change = match &item.next {
+            Next::Delivered => {
+                self.delete_live(&live)?;
+                self.insert_done(place, &backend, None, attempts, at)?;
+                Change::End(LaneRule::Leave)
+            }
+            Next::Dead { reason, lane } => {
+                self.delete_live(&live)?;
+                self.insert_done(place, &backend, Some(reason), attempts, at)?;
+                if *lane == LaneRule::Hold && live.lane != 0 {
+                    self.park(&live, &backend)?;
+                }
+                Change::End(*lane)
+            }
+            Next::Retry { due, lane } => {
+                let kept = match lane {
+                    LaneRule::Hold => live.lane,
+                    LaneRule::Leave => 0,
+                };
+                let due = micros(*due);
+                self.transaction
+                    .prepare_cached(
+                        "UPDATE queue SET due = ?3, attempts = ?4, lane = ?5 \
+                         WHERE seq = ?1 AND slot = ?2",
+                    )?
+                    .execute(params![live.seq, live.slot, due, attempts, kept.cast_signed()])?;
+                Change::Retry { due, lane: *lane }
+            }
+        };
+        let attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
+        self.effects.changes.push((token, change, attempts));
+        Ok(Settled::Done)
+    }
+
+    fn delete_live(&self, live: &Live) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached("DELETE FROM queue WHERE seq = ?1 AND slot = ?2")?
+            .execute(params![live.seq, live.slot])?;
+        Ok(())
+    }
+
+    fn park(&self, live: &Live, backend: &str) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO parked(seq, slot, backend, lane) VALUES(?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![live.seq, live.slot, backend, live.lane.cast_signed()])?;
+        Ok(())
+    }
+
+    /// Brings deliveries back that ended before `due`: at most [`REVIVED_MAX`] of the dead.
+    pub(super) fn revive(&mut self, which: &Revive, due: i64) -> rusqlite::Result<u64> {
+        let ended = match which {
+            Revive::Events(ids) => self.ended_of(ids)?,
+            Revive::Dead { route, backend } => {
+                self.dead(route.as_deref(), backend.as_deref(), due)?
+            }
+        };
+        let count = u64::try_from(ended.len()).unwrap_or(u64::MAX);
+        for (place, route, backend) in ended {
+            self.revive_one(place, &route, &backend, due)?;
+        }
+        Ok(count)
+    }
+
+    fn ended_of(&self, ids: &[EventId]) -> rusqlite::Result<Vec<(Place, String, String)>> {
+        let mut ended = Vec::new();
+        for id in ids {
+            let part = day(codec::id_micros(id));
+            if !self.tables.partitions.contains_key(&part) {
+                continue;
+            }
+            let mut statement = self.transaction.prepare_cached(&format!(
+                "SELECT d.seq, d.slot, e.route, d.backend FROM event_{part} e \
+                 JOIN done_{part} d ON d.seq = e.seq WHERE e.id = ?1"
+            ))?;
+            let rows = statement.query_map(params![id.as_bytes()], |row| ended_row(row, part))?;
+            for row in rows {
+                ended.push(row?);
+            }
+        }
+        Ok(ended)
+    }
+
+    fn dead(
+        &self,
+        route: Option<&str>,
+        backend: Option<&str>,
+        before: i64,
+    ) -> rusqlite::Result<Vec<(Place, String, String)>> {
+        let mut ended = Vec::new();
+        let mut parts: Vec<u32> = self.tables.partitions.keys().copied().collect();
+        parts.sort_unstable();
+        for part in parts {
+            let left = REVIVED_MAX.saturating_sub(ended.len());
+            let mut statement = self.transaction.prepare_cached(&format!(
+                "SELECT d.seq, d.slot, e.route, d.backend FROM done_{part} d \
+                 JOIN event_{part} e ON e.seq = d.seq WHERE d.state = 'dead' AND d.at < ?4 \
+                 AND (?1 IS NULL OR e.route = ?1) AND (?2 IS NULL OR d.backend = ?2) \
+                 ORDER BY d.seq LIMIT ?3"
+            ))?;
+            let rows = statement.query_map(params![route, backend, left, before], |row| {
+                ended_row(row, part)
+            })?;
+            for row in rows {
+                ended.push(row?);
+            }
+        }
+        Ok(ended)
+    }
+
+    fn revive_one(
+        &mut self,
+        place: Place,
+        route: &str,
+        backend: &str,
+        due: i64,
+    ) -> rusqlite::Result<()> {
+        let Place { part, seq, slot } = place;
+        let lane = self
+            .transaction
+            .prepare_cached("DELETE FROM parked WHERE seq = ?1 AND slot = ?2 RETURNING lane")?
+            .query_row(params![seq, slot], |row| row.get::<_, i64>(0))
+            .optional()?
+            .unwrap_or_default()
+            .cast_unsigned();
+        let tables = self.tables.partition(self.transaction, part)?;
+        self.transaction
+            .prepare_cached(&tables.delete_done)?
+            .execute(params![seq, slot])?;
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO queue(seq, slot, part, due, route, backend, lane, attempts) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
+            )?
+            .execute(params![seq, slot, part, due, route, backend, lane.cast_signed()])?;
+        let live = Live {
+            due,
+            seq,
+            slot,
+            lane,
+            part,
+            backend: self.shared.queue().names.number(backend),
+            route: self.shared.queue().names.number(route),
+            attempts: 0,
+        };
+        match lane {
+            0 => self.effects.added.push(live),
+            _ => self.effects.heads.push(live),
+        }
+        Ok(())
+    }
+}
+
+/// Where the rows of a delivery are.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    part: u32,
+    seq: i64,
+    slot: u16,
+}
+
+fn ended_row(row: &rusqlite::Row<'_>, part: u32) -> rusqlite::Result<(Place, String, String)> {
+    let place = Place {
+        part,
+        seq: row.get(0)?,
+        slot: row.get(1)?,
+    };
+    Ok((place, row.get(2)?, row.get(3)?))
+}

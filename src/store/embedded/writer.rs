@@ -1,0 +1,436 @@
+//! The one thread that writes: it commits whatever waits, all of it at once, and answers afterwards.
+//!
+//! When the disk fails, everything that waits is told so at once, and the disk is tried again until
+//! it works. When it failed at a commit, nobody knows what was written: then memory is made anew
+//! from the file.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::inbox::{AcceptJob, Batch, Chore, SettleJob, Work};
+use super::queue::Queue;
+use super::steps::{Effects, REVIVED_MAX, Steps, Tables};
+use super::{Shared, checkpoint, load, schema};
+use crate::store::fault_point::{self, Point};
+use crate::store::{Accepted, Logged, Retained, Retention, Revive, Settled, StoreError};
+
+/// How often a disk that failed is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// How long nothing must come until house is kept.
+const IDLE: Duration = Duration::from_millis(500);
+/// How many free pages are given back to the file system at a time.
+const VACUUM_PAGES: u32 = 2000;
+
+pub(super) struct Writer {
+    pub shared: Arc<Shared>,
+    pub connection: Connection,
+    pub tables: Tables,
+    pub next_seq: i64,
+    pub has_free_pages: bool,
+}
+
+/// Why a transaction did not come about.
+enum Broken {
+    /// Before its commit: nothing was written.
+    Before(rusqlite::Error),
+    /// At its commit: nobody knows.
+    AtCommit(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Broken {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Before(error)
+    }
+}
+
+/// What a batch is answered.
+#[derive(Default)]
+struct Answers {
+    accepted: Vec<Vec<Accepted>>,
+    settled: Vec<Vec<Settled>>,
+}
+
+impl Writer {
+    pub(super) fn run(mut self) {
+        loop {
+            match self.shared.inbox.next(IDLE) {
+                Work::Write(batch) => self.write(batch),
+                Work::Chore(chore) => self.chore(chore),
+                Work::Idle => self.keep_house(),
+                Work::End => break,
+            }
+        }
+        let _ = checkpoint::truncate(&self.connection);
+    }
+
+    fn write(&mut self, batch: Batch) {
+        match self.try_write(&batch) {
+            Ok(answers) => answer(batch, answers),
+            Err(broken) if batch.accepts.len() + batch.settles.len() + batch.logs.len() > 1 => {
+                match self.trouble(&broken) {
+                    Some(error) => self.fail(batch, broken, error),
+                    // One of them is poison: the others must not suffer.
+                    None => self.write_apart(batch),
+                }
+            }
+            Err(broken) => {
+                let error = self.trouble(&broken);
+                let error = error.unwrap_or_else(|| unavailable(broken.error()));
+                self.fail(batch, broken, error);
+            }
+        }
+        checkpoint::after_commit(&self.shared, &self.connection);
+    }
+
+    fn write_apart(&mut self, batch: Batch) {
+        let apart = batch
+            .accepts
+            .into_iter()
+            .map(|job| Batch {
+                accepts: vec![job],
+                ..Batch::default()
+            })
+            .chain(batch.settles.into_iter().map(|job| Batch {
+                settles: vec![job],
+                ..Batch::default()
+            }))
+            .chain(batch.logs.into_iter().map(|logged| Batch {
+                logs: vec![logged],
+                ..Batch::default()
+            }));
+        for batch in apart {
+            self.write(batch);
+        }
+    }
+
+    fn try_write(&mut self, batch: &Batch) -> Result<Answers, Broken> {
+        let started = Instant::now();
+        if !batch.accepts.is_empty() {
+            fault_point::pass(Point::BeforeAppend);
+        }
+        if !batch.settles.is_empty() {
+            fault_point::pass(Point::BeforeSettle);
+        }
+        let shared = self.shared.clone();
+        let (answers, effects, sync) = self.transaction(&shared, |steps| {
+            let mut answers = Answers::default();
+            for job in &batch.accepts {
+                let accepted: Result<_, _> =
+                    job.items.iter().map(|item| steps.accept(item)).collect();
+                answers.accepted.push(accepted?);
+            }
+            for job in &batch.settles {
+                let settled: Result<_, _> =
+                    job.items.iter().map(|item| steps.settle(item)).collect();
+                answers.settled.push(settled?);
+            }
+            for logged in &batch.logs {
+                steps.log(logged)?;
+            }
+            Ok(answers)
+        })?;
+        self.apply(effects);
+        let seconds = started.elapsed().as_secs_f64();
+        let observer = &self.shared.observer;
+        observer.committed(batch.steps(), seconds, sync.as_secs_f64());
+        Ok(answers)
+    }
+
+    /// Runs steps in one transaction; what they do to memory comes back for after the commit.
+    fn transaction<T>(
+        &mut self,
+        shared: &Shared,
+        steps: impl FnOnce(&mut Steps<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Effects, Duration), Broken> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut next_seq = self.next_seq;
+        let mut all = Steps {
+            transaction: &transaction,
+            tables: &mut self.tables,
+            shared,
+            next_seq: &mut next_seq,
+            effects: Effects::default(),
+        };
+        let done = steps(&mut all);
+        let effects = all.effects;
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => {
+                drop(transaction);
+                self.undo(&effects);
+                return Err(Broken::Before(error));
+            }
+        };
+        fault_point::pass(Point::BeforeSync);
+        let syncing = Instant::now();
+        if let Err(error) = transaction.commit() {
+            self.undo(&effects);
+            return Err(Broken::AtCommit(error));
+        }
+        let sync = syncing.elapsed();
+        fault_point::pass(Point::AfterSync);
+        self.next_seq = next_seq;
+        Ok((done, effects, sync))
+    }
+
+    fn apply(&self, effects: Effects) {
+        let is_new = !(effects.added.is_empty()
+            && effects.heads.is_empty()
+            && effects.changes.is_empty());
+        let mut queue = self.shared.queue();
+        for live in effects.added {
+            queue.add(live);
+        }
+        for live in effects.heads {
+            queue.add_head(live);
+        }
+        for (token, change, attempts) in effects.changes {
+            queue.settle(token, change, attempts);
+        }
+        drop(queue);
+        if is_new {
+            self.shared.work.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// The leases go on, and tables that were made in a transaction that failed are not there.
+    fn undo(&mut self, effects: &Effects) {
+        let mut queue = self.shared.queue();
+        for (token, ..) in &effects.changes {
+            queue.unsettle(*token);
+        }
+        drop(queue);
+        if let Ok(tables) = load::tables(&self.connection) {
+            self.tables = tables;
+        }
+    }
+
+    /// What a failure means for everybody; `None` = it is the fault of one step.
+    fn trouble(&self, broken: &Broken) -> Option<StoreError> {
+        let error = self.shared.error(broken.error());
+        let is_for_all = match (&error, broken) {
+            (StoreError::Corrupt { .. }, _) | (_, Broken::AtCommit(_)) => true,
+            (_, Broken::Before(error)) => is_the_disk(error),
+        };
+        is_for_all.then_some(error)
+    }
+
+    /// Tells everybody that nothing can be written, and tries until it can.
+    fn fail(&mut self, batch: Batch, broken: Broken, error: StoreError) {
+        let is_for_all = self.trouble(&broken).is_some();
+        refuse(batch, &self.shared, &error);
+        if !is_for_all {
+            return;
+        }
+        tracing::error!(%error, "the store cannot be written");
+        self.shared.set_trouble(Some(error.clone()));
+        let mut in_doubt = matches!(broken, Broken::AtCommit(_));
+        loop {
+            let (batch, chores) = self.shared.inbox.take_waiting();
+            refuse(batch, &self.shared, &error);
+            chores.into_iter().for_each(|chore| refuse_chore(chore, &error));
+            if self.shared.inbox.is_closed() {
+                return;
+            }
+            std::thread::sleep(TRY_AGAIN);
+            match self.recover(in_doubt) {
+                Ok(()) => break,
+                Err(again) => {
+                    in_doubt |= matches!(again, Broken::AtCommit(_));
+                    self.shared.set_trouble(Some(self.shared.error(again.error())));
+                }
+            }
+        }
+        self.shared.set_trouble(None);
+        self.shared.work.send_modify(|count| *count += 1);
+        tracing::info!("the store can be written again");
+    }
+
+    fn recover(&mut self, in_doubt: bool) -> Result<(), Broken> {
+        if in_doubt {
+            self.connection = load::open_writer(&self.shared.options)?;
+        }
+        let probe = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        probe.execute("UPDATE probe SET count = count + 1", [])?;
+        probe.commit().map_err(Broken::AtCommit)?;
+        self.tables = load::tables(&self.connection)?;
+        if in_doubt {
+            let mut queue = load::queue(&self.connection)?;
+            self.next_seq = load::last_seq(&self.connection)?.saturating_add(1).max(self.next_seq);
+            let mut old = self.shared.queue();
+            queue.inherit(&old);
+            *old = queue;
+        }
+        Ok(())
+    }
+
+    fn chore(&mut self, chore: Chore) {
+        match chore {
+            Chore::Revive { which, due, answer } => {
+                let _ = answer.send(self.revive(&which, due));
+            }
+            Chore::Retain { policy, now, answer } => {
+                let _ = answer.send(self.retain(policy, now));
+            }
+        }
+        checkpoint::after_commit(&self.shared, &self.connection);
+    }
+
+    fn revive(&mut self, which: &Revive, due: i64) -> Result<u64, StoreError> {
+        let shared = self.shared.clone();
+        let done = self.transaction(&shared, |steps| steps.revive(which, due));
+        let (count, effects, _) = done.map_err(|broken| shared.error(broken.error()))?;
+        self.apply(effects);
+        Ok(count)
+    }
+
+    fn retain(&mut self, policy: Retention, now: i64) -> Result<Retained, StoreError> {
+        let shared = self.shared.clone();
+        let done = self.try_retain(policy, now);
+        done.map_err(|error| shared.error(&error))
+    }
+
+    fn try_retain(&mut self, policy: Retention, now: i64) -> rusqlite::Result<Retained> {
+        let before = super::codec::day(super::codec::micros(policy.before));
+        let mut retained = Retained::default();
+        for part in schema::partitions(&self.connection)? {
+            let is_old = part < before;
+            let is_too_much = policy
+                .bytes_max
+                .is_some_and(|max| self.used_bytes().is_ok_and(|used| used > max));
+            if !is_old && !is_too_much {
+                break;
+            }
+            if self.shared.queue().holds_part(part) {
+                retained.partitions_held += 1;
+                continue;
+            }
+            let transaction = self.connection.transaction()?;
+            schema::drop_partition(&transaction, part)?;
+            transaction.commit()?;
+            self.tables.forget_partition(part);
+            self.connection.flush_prepared_statement_cache();
+            retained.partitions_dropped += 1;
+            self.has_free_pages = true;
+        }
+        for day in self.tables.buckets_before(now) {
+            self.connection
+                .execute_batch(&format!("DROP TABLE IF EXISTS dedup_{day}"))?;
+            self.tables.forget_bucket(day);
+            self.has_free_pages = true;
+        }
+        Ok(retained)
+    }
+
+    /// Bytes of the file that hold something.
+    fn used_bytes(&self) -> rusqlite::Result<u64> {
+        let value = |name: &str| -> rusqlite::Result<u64> {
+            self.connection
+                .pragma_query_value(None, name, |row| row.get(0))
+        };
+        let pages = value("page_count")?.saturating_sub(value("freelist_count")?);
+        Ok(pages.saturating_mul(value("page_size")?))
+    }
+
+    /// Gives pages back to the file system, a few at a time, and shortens the log.
+    fn keep_house(&mut self) {
+        if self.has_free_pages {
+            self.has_free_pages = self.vacuum_some().unwrap_or(false);
+        }
+        checkpoint::when_idle(&self.shared, &self.connection);
+    }
+
+    /// Tells whether there is more.
+    fn vacuum_some(&self) -> rusqlite::Result<bool> {
+        let mut statement = self
+            .connection
+            .prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        // Each step frees a page: the query must be read to its end.
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        let free: u32 = self
+            .connection
+            .pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        Ok(free > 0)
+    }
+}
+
+impl Broken {
+    fn error(&self) -> &rusqlite::Error {
+        match self {
+            Self::Before(error) | Self::AtCommit(error) => error,
+        }
+    }
+}
+
+/// Whether every other step would fail like this one.
+fn is_the_disk(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::OutOfMemory
+        )
+    )
+}
+
+pub(super) fn unavailable(error: &rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn answer(batch: Batch, answers: Answers) {
+    // Who asked may have left.
+    for (AcceptJob { answer, .. }, accepted) in batch.accepts.into_iter().zip(answers.accepted) {
+        let _ = answer.send(Ok(accepted));
+    }
+    for (SettleJob { answer, .. }, settled) in batch.settles.into_iter().zip(answers.settled) {
+        let _ = answer.send(Ok(settled));
+    }
+}
+
+fn refuse(batch: Batch, shared: &Shared, error: &StoreError) {
+    for job in batch.accepts {
+        let _ = job.answer.send(Err(error.clone()));
+    }
+    for job in batch.settles {
+        let _ = job.answer.send(Err(error.clone()));
+    }
+    let keep: Vec<Logged> = batch.logs;
+    shared.inbox.put_back(keep);
+}
+
+fn refuse_chore(chore: Chore, error: &StoreError) {
+    match chore {
+        Chore::Revive { answer, .. } => {
+            let _ = answer.send(Err(error.clone()));
+        }
+        Chore::Retain { answer, .. } => {
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+}
+
+/// Whether a revival may have left some for another transaction.
+pub(super) fn may_have_more(which: &Revive, count: u64) -> bool {
+    matches!(which, Revive::Dead { .. })
+        && count >= u64::try_from(REVIVED_MAX).unwrap_or(u64::MAX)
+}
+
+/// The queue of an engine that has just been opened.
+pub(super) fn opened(connection: &Connection) -> rusqlite::Result<(Queue, Tables, i64)> {
+    let queue = load::queue(connection)?;
+    let tables = load::tables(connection)?;
+    Ok((queue, tables, load::last_seq(connection)?))
+}

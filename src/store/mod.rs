@@ -1,0 +1,249 @@
+//! Keeps what was accepted until it has arrived, and remembers it afterwards.
+//!
+//! The promises of [`Store`], which `contract` holds every engine to:
+//!
+//! - **A method is one atomic step.** What it reports as done is on disk: [`Store::accept`] and
+//!   [`Store::settle`] answer after the commit.
+//! - **Time and ids are arguments.** An engine reads no clock and makes no id, so a step can be
+//!   repeated: [`StoreError::Unavailable`] means "it may have happened, repeat it".
+//! - **No transaction, handle or iterator leaves an engine.** Long lists are read by page.
+//!
+//! What is due, who may try and what an outcome means is decided by others.
+
+pub mod embedded;
+pub mod fault_point;
+pub mod record;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+pub use record::{
+    Accept, Accepted, Attempt, Claimed, DedupClaim, DeliveryState, Depth, End, Event, EventId,
+    Facts, LaneRule, Logged, NewDelivery, Next, Recorded, Settled, Settlement, Shown,
+    ShownDelivery, Token,
+};
+
+/// How many deliveries a backend can take now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// The backend.
+    pub backend: Arc<str>,
+    /// The most deliveries.
+    pub max: usize,
+}
+
+/// Which deliveries to bring back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revive {
+    /// Those of these events, dead or delivered.
+    Events(Vec<EventId>),
+    /// Every dead one, of one route or backend if named.
+    Dead {
+        /// The route.
+        route: Option<String>,
+        /// The backend.
+        backend: Option<String>,
+    },
+}
+
+/// Which events to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The route.
+    pub route: Option<String>,
+    /// The backend of a delivery.
+    pub backend: Option<String>,
+    /// The state of a delivery.
+    pub state: Option<DeliveryState>,
+    /// Received at or after.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+    /// The provider's id.
+    pub provider_event_id: Option<String>,
+}
+
+/// A piece of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The events.
+    pub events: Vec<Shown>,
+    /// What gets the next page; `None` after the last.
+    pub next: Option<String>,
+}
+
+/// A key that is remembered, and what its first sender was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The key.
+    pub claim: DedupClaim,
+    /// The answer, where one was recorded.
+    pub answer: Option<Recorded>,
+}
+
+/// How full the store is, from counters: asking costs nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Live deliveries by backend, with the time at which the longest waiting was due first.
+    pub backends: Vec<BackendUsage>,
+    /// Live deliveries by route.
+    pub routes: Vec<(Arc<str>, u64)>,
+    /// Bytes of the files, log ahead included.
+    pub file_bytes: u64,
+    /// Bytes of the log ahead.
+    pub wal_bytes: u64,
+    /// Notes of proxied events that were dropped, since the store was too slow for them.
+    pub logs_dropped: u64,
+    /// Why nothing can be accepted now.
+    pub trouble: Option<String>,
+}
+
+/// The live deliveries to one backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendUsage {
+    /// The backend.
+    pub backend: Arc<str>,
+    /// How many wait or are leased.
+    pub depth: u64,
+    /// The earliest time at which one of them is or was due.
+    pub due: Option<Timestamp>,
+}
+
+/// How long events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Everything that was received before is dropped, but for what is still live.
+    pub before: Timestamp,
+    /// The most bytes of the files; beyond, the oldest goes first.
+    pub bytes_max: Option<u64>,
+}
+
+/// What retention did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// How many partitions were dropped.
+    pub partitions_dropped: usize,
+    /// How many partitions should go but hold live deliveries.
+    pub partitions_held: usize,
+}
+
+/// Why a step of a store did not happen, or may not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It may have happened; it is safe to repeat it.
+    #[error("the store cannot be written: {0}")]
+    Unavailable(String),
+    /// The file is damaged.
+    #[error(
+        "{path} is damaged ({detail}); stop the gateway, keep a copy, and repair it with \
+         `sqlite3 {path} .recover`"
+    )]
+    Corrupt {
+        /// The file.
+        path: String,
+        /// What the engine said.
+        detail: String,
+    },
+    /// Another process writes it.
+    #[error("{path} is in use by another gateway; stop it, or choose another `store.path`")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// A newer version of the gateway made it.
+    #[error(
+        "{path} has schema {found}, this version knows {known}: start the newer version again"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its schema.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The store cannot be opened.
+    #[error("cannot open the store in {path}: {detail}")]
+    Open {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// A page token of another list.
+    #[error("this is not a page of this list")]
+    Page,
+}
+
+/// What is told of each commit.
+pub trait Observer: Send + Sync {
+    /// A commit of `items` steps took so many seconds, `sync_seconds` of them for the disk.
+    fn committed(&self, items: usize, seconds: f64, sync_seconds: f64);
+}
+
+/// Keeps events and deliveries.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Accepts events, each as one durable step of its own: its key, the event and its deliveries
+    /// together or none of them. Answers in the order asked.
+    async fn accept(&self, events: Vec<Accept>) -> Result<Vec<Accepted>, StoreError>;
+
+    /// Notes proxied events soon. Never waits; what finds no room is dropped and counted.
+    fn record(&self, logged: Logged);
+
+    /// Leases what is due, of each backend at most what it wants, the longest due first. Of a lane
+    /// only the first.
+    async fn claim(
+        &self,
+        wants: &[Want],
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Prolongs leases; tells which are lost.
+    async fn extend(&self, tokens: &[Token], until: Timestamp) -> Result<Vec<Settled>, StoreError>;
+
+    /// Notes attempts and what is next. Answers in the order asked.
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError>;
+
+    /// When the next delivery to one of these backends is due, or its lease ends.
+    fn next_due(&self, backends: &[Arc<str>]) -> Option<Timestamp>;
+
+    /// Changes whenever there may be something new to claim.
+    fn watch(&self) -> watch::Receiver<u64>;
+
+    /// Brings deliveries back with a fresh count of attempts, due at `due`; the id of the event
+    /// stays. Tells how many.
+    async fn revive(&self, which: Revive, due: Timestamp) -> Result<u64, StoreError>;
+
+    /// Lists events, newest first.
+    async fn list(
+        &self,
+        filter: Filter,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// One event and everything about it.
+    async fn event(&self, id: EventId) -> Result<Option<Shown>, StoreError>;
+
+    /// Keys of these scopes that are remembered after `now`, the latest first.
+    async fn remembered(
+        &self,
+        scopes: &[u64],
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Remembered>, StoreError>;
+
+    /// Drops what was kept for long enough, and gives its room back.
+    async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError>;
+
+    /// How full it is.
+    fn usage(&self) -> Usage;
+
+    /// Writes everything that was handed over, and stops.
+    async fn close(&self);
+}
