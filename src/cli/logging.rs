@@ -61,6 +61,13 @@ pub(super) struct Logging {
     writer: Option<JoinHandle<()>>,
 }
 
+impl Logging {
+    /// Writes out what is left, for an end without drops.
+    pub(super) fn flush(&self) {
+        self.lines.flush();
+    }
+}
+
 impl Drop for Logging {
     fn drop(&mut self) {
         self.lines.lock().has_ended = true;
@@ -76,6 +83,8 @@ impl Drop for Logging {
 struct Lines {
     gathered: Mutex<Gathered>,
     some: Condvar,
+    /// Held while writing, so that lines keep their order.
+    output: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -94,15 +103,23 @@ impl Lines {
         let mut gathered = self.lock();
         let was_empty = gathered.bytes.is_empty();
         gathered.bytes.extend_from_slice(line);
-        if gathered.has_ended || gathered.bytes.len() > GATHERED_BYTES_MAX {
-            write(&mem::take(&mut gathered.bytes));
+        let write_now = gathered.has_ended || gathered.bytes.len() > GATHERED_BYTES_MAX;
+        drop(gathered);
+        if write_now {
+            self.flush();
         } else if was_empty {
             self.some.notify_one();
         }
     }
 
+    fn flush(&self) {
+        let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = mem::take(&mut self.lock().bytes);
+        // A log that cannot be written has nowhere to say so.
+        let _ = io::stderr().write_all(&bytes);
+    }
+
     fn write_out(&self) {
-        let mut bytes = Vec::new();
         loop {
             let mut gathered = self.lock();
             while gathered.bytes.is_empty() && !gathered.has_ended {
@@ -111,26 +128,15 @@ impl Lines {
                     .wait(gathered)
                     .unwrap_or_else(PoisonError::into_inner);
             }
-            if !gathered.has_ended {
-                drop(gathered);
-                std::thread::sleep(GATHER);
-                gathered = self.lock();
-            }
-            mem::swap(&mut bytes, &mut gathered.bytes);
             let has_ended = gathered.has_ended;
             drop(gathered);
-            write(&bytes);
-            bytes.clear();
             if has_ended {
-                return;
+                return self.flush();
             }
+            std::thread::sleep(GATHER);
+            self.flush();
         }
     }
-}
-
-/// A log that cannot be written has nowhere to say so.
-fn write(bytes: &[u8]) {
-    let _ = io::stderr().write_all(bytes);
 }
 
 /// What the subscriber writes to, a line at a time.

@@ -29,11 +29,12 @@ impl Serve {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        let _logging = logging::start(config.log.format);
-        App::new(config, Some(file), Arc::new(SystemClock))?.run(|progress| match progress {
+        let logging = logging::start(config.log.format);
+        App::new(config, Some(file), Arc::new(SystemClock))?.run(move |progress| match progress {
             Progress::Listening(address) => style::note(format!("listening on {address}")),
             Progress::Admin(address) => style::note(format!("admin on {address}")),
             Progress::Ready => style::note("ready"),
+            Progress::Stopped => logging.flush(),
         });
         Ok(ExitCode::SUCCESS)
     }
