@@ -103,6 +103,8 @@ pub enum Progress {
     Admin(ListenAddress),
     /// Everything runs.
     Ready,
+    /// The process ends now.
+    Stopped,
 }
 
 /// A gateway whose sockets are bound.
@@ -227,6 +229,7 @@ impl App {
 
     /// Runs until a signal ends it; tells `progress` what happens.
     pub fn run(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) {
+        let progress: Arc<dyn Fn(Progress) + Send + Sync> = Arc::new(progress);
         for address in &self.listening {
             progress(Progress::Listening(address.clone()));
         }
@@ -238,7 +241,7 @@ impl App {
             Watch {
                 gateway: self.gateway.clone(),
                 reloader: self.reloader,
-                progress: Box::new(progress),
+                progress: progress.clone(),
             },
         ));
         self.server.add_service(background_service(
@@ -246,6 +249,7 @@ impl App {
             Drain {
                 metrics: self.metrics.clone(),
                 limit: self.drain,
+                progress,
             },
         ));
         let signals = Signals {
@@ -400,7 +404,7 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
 struct Watch {
     gateway: Arc<Gateway>,
     reloader: Option<Arc<Reloader>>,
-    progress: Box<dyn Fn(Progress) + Send + Sync>,
+    progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
 
 #[async_trait]
@@ -463,6 +467,7 @@ impl Drop for AbortOnDrop {
 struct Drain {
     metrics: Arc<Metrics>,
     limit: Duration,
+    progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
 
 #[async_trait]
@@ -485,6 +490,7 @@ impl BackgroundService for Drain {
             let left = self.metrics.in_flight.get();
             tracing::error!(left, "stopped: server.drain is over, requests were cut off");
         }
+        (self.progress)(Progress::Stopped);
         std::process::exit(if whole { 0 } else { 1 });
     }
 }

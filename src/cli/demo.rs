@@ -16,7 +16,7 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::runtime::Runtime;
 
 use super::style::{self, Paint};
-use super::{Outcome, send, serve};
+use super::{Outcome, logging, send};
 use crate::app::{App, ListenAddress, Progress, Socket};
 use crate::clock::{Clock, SystemClock};
 use crate::config::raw::server::LogFormat;
@@ -54,7 +54,7 @@ impl Demo {
             return Ok(ExitCode::SUCCESS);
         }
         story.invite()?;
-        serve::start_logging(LogFormat::Human);
+        let _logging = logging::start(LogFormat::Human);
         // The gateway's own thread ends the process on Ctrl-C.
         loop {
             std::thread::park();

@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod logging;
 mod providers;
 mod reload;
 mod schema;

@@ -2,7 +2,8 @@
 //!
 //! When it is full, what would be forgotten next is forgotten now; keys in flight never are.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,14 +31,15 @@ pub struct MemoryLedger {
 struct Table {
     entries: HashMap<DedupKey, Entry>,
     /// Settled keys by the moment at which they are forgotten.
-    expiry: BTreeSet<(Duration, DedupKey)>,
+    expiry: BinaryHeap<Reverse<(Duration, DedupKey)>>,
     bytes: usize,
     forgotten_early: u64,
 }
 
 enum Entry {
     InFlight {
-        outcome: watch::Sender<Option<Recorded>>,
+        /// `None` until somebody waits.
+        outcome: Option<watch::Sender<Option<Recorded>>>,
         until: Duration,
     },
     Settled {
@@ -72,15 +74,17 @@ impl Ledger for MemoryLedger {
     async fn claim(&self, key: DedupKey, now: Duration, window: Duration) -> Claim {
         let mut table = self.lock();
         table.forget(now);
-        match table.entries.get(&key) {
+        match table.entries.get_mut(&key) {
             Some(Entry::Settled { answer, .. }) => Claim::Seen(answer.clone()),
-            Some(Entry::InFlight { outcome, .. }) => Claim::InFlight(Waiter(outcome.subscribe())),
+            Some(Entry::InFlight { outcome, .. }) => {
+                let outcome = outcome.get_or_insert_with(|| watch::channel(None).0);
+                Claim::InFlight(Waiter(outcome.subscribe()))
+            }
             None => {
-                let (outcome, _) = watch::channel(None);
                 table.entries.insert(
                     key,
                     Entry::InFlight {
-                        outcome,
+                        outcome: None,
                         until: now.saturating_add(window),
                     },
                 );
@@ -106,18 +110,15 @@ impl Settle for MemoryLedger {
         let Some(Entry::InFlight { outcome, until }) = table.entries.remove(&key) else {
             return;
         };
+        let told = outcome.map(|outcome| (outcome, answer.clone()));
         table.bytes += cost(&answer);
-        table.expiry.insert((until, key));
-        table.entries.insert(
-            key,
-            Entry::Settled {
-                answer: answer.clone(),
-                until,
-            },
-        );
+        table.expiry.push(Reverse((until, key)));
+        table.entries.insert(key, Entry::Settled { answer, until });
         table.shrink(self.keys_max, self.bytes_max);
         drop(table);
-        outcome.send_replace(Some(answer));
+        if let Some((outcome, answer)) = told {
+            outcome.send_replace(Some(answer));
+        }
     }
 
     fn release(&self, key: DedupKey) {
@@ -129,7 +130,8 @@ impl Settle for MemoryLedger {
 impl Table {
     /// Forgets what has had its window.
     fn forget(&mut self, now: Duration) {
-        while self.expiry.first().is_some_and(|(until, _)| *until <= now) {
+        let is_over = |next: &Reverse<(Duration, DedupKey)>| next.0.0 <= now;
+        while self.expiry.peek().is_some_and(is_over) {
             self.forget_first();
         }
     }
@@ -142,7 +144,7 @@ impl Table {
     }
 
     fn forget_first(&mut self) {
-        let Some((until, key)) = self.expiry.pop_first() else {
+        let Some(Reverse((until, key))) = self.expiry.pop() else {
             return;
         };
         match self.entries.remove(&key) {
