@@ -154,9 +154,7 @@ pub enum StoreError {
         path: String,
     },
     /// A newer version of the gateway made it.
-    #[error(
-        "{path} has schema {found}, this version knows {known}: start the newer version again"
-    )]
+    #[error("{path} has schema {found}, this version knows {known}: start the newer version again")]
     Newer {
         /// The file.
         path: String,

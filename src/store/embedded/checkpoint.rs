@@ -49,10 +49,7 @@ impl Bell {
     fn wait(&self) -> bool {
         let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         while !rung.is_wanted && !rung.is_over {
-            rung = self
-                .some
-                .wait(rung)
-                .unwrap_or_else(PoisonError::into_inner);
+            rung = self.some.wait(rung).unwrap_or_else(PoisonError::into_inner);
         }
         rung.is_wanted = false;
         !rung.is_over

@@ -30,11 +30,6 @@ pub(super) fn day(micros: i64) -> u32 {
     u32::try_from(micros.div_euclid(MICROSECONDS_PER_HOUR * HOURS_PER_DAY)).unwrap_or_default()
 }
 
-/// The first microsecond of a day.
-pub(super) fn day_start(day: u32) -> i64 {
-    i64::from(day) * HOURS_PER_DAY * MICROSECONDS_PER_HOUR
-}
-
 /// The moment that an id holds, in microseconds since 1970.
 pub(super) fn id_micros(id: &EventId) -> i64 {
     let [a, b, c, d, e, f, ..] = *id.as_bytes();
@@ -152,7 +147,11 @@ pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Attempt> 
 pub(super) fn encode_answer(answer: &Recorded) -> Bytes {
     let body = answer.body.as_deref().unwrap_or_default();
     let mut text = BytesMut::with_capacity(256 + body.len());
-    let kept = if answer.body.is_some() { "kept" } else { "left" };
+    let kept = if answer.body.is_some() {
+        "kept"
+    } else {
+        "left"
+    };
     text.put_slice(format!("{} {kept}\r\n", answer.status).as_bytes());
     for (name, value) in &answer.headers {
         text.put_slice(name.as_bytes());
@@ -241,6 +240,5 @@ mod tests {
         let now: Timestamp = "2026-11-26T10:00:00Z".parse().unwrap();
         let id = EventId::new(now);
         assert_eq!(day(id_micros(&id)), day(micros(now)));
-        assert!(day_start(day(micros(now))) <= micros(now));
     }
 }

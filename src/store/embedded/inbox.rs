@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::store::{Accept, Accepted, Logged, Retained, Retention, Revive, Settled, Settlement};
 use crate::store::StoreError;
+use crate::store::{Accept, Accepted, Logged, Retained, Retention, Revive, Settled, Settlement};
 
 /// The most events that wait to be accepted.
 const ACCEPTS_MAX: usize = 8192;

@@ -304,7 +304,9 @@ impl Queue {
 
     /// Whether a partition has live deliveries.
     pub(super) fn holds_part(&self, part: u32) -> bool {
-        self.depth_by_part.get(&part).is_some_and(|&depth| depth > 0)
+        self.depth_by_part
+            .get(&part)
+            .is_some_and(|&depth| depth > 0)
     }
 
     /// Live deliveries of a route.

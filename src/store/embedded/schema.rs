@@ -76,7 +76,9 @@ impl Partition {
                 "INSERT INTO event_{part}(seq, id, at, route, provider_id, facts) \
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(id) DO NOTHING"
             ),
-            insert_payload: format!("INSERT INTO payload_{part}(seq, head, body) VALUES(?1, ?2, ?3)"),
+            insert_payload: format!(
+                "INSERT INTO payload_{part}(seq, head, body) VALUES(?1, ?2, ?3)"
+            ),
             insert_done: format!(
                 "INSERT OR REPLACE INTO done_{part}(seq, slot, backend, state, attempts, at, reason) \
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"
@@ -172,7 +174,10 @@ fn numbered(connection: &Connection, prefix: &str) -> rusqlite::Result<Vec<u32>>
     let mut numbers = Vec::new();
     for name in names {
         let name = name?;
-        numbers.extend(name.strip_prefix(prefix).and_then(|rest| rest.parse::<u32>().ok()));
+        numbers.extend(
+            name.strip_prefix(prefix)
+                .and_then(|rest| rest.parse::<u32>().ok()),
+        );
     }
     numbers.sort_unstable();
     Ok(numbers)

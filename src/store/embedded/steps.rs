@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::codec::{self, day, micros};
 use super::Shared;
+use super::codec::{self, day, micros};
 use super::queue::{Change, Live};
 use super::schema::{self, Bucket, Partition};
 use crate::store::{
@@ -51,11 +51,7 @@ impl Tables {
             .or_insert_with(|| Partition::new(part)))
     }
 
-    fn bucket(
-        &mut self,
-        transaction: &Transaction<'_>,
-        day: u32,
-    ) -> rusqlite::Result<&Bucket> {
+    fn bucket(&mut self, transaction: &Transaction<'_>, day: u32) -> rusqlite::Result<&Bucket> {
         if !self.buckets.contains_key(&day) {
             schema::create_bucket(transaction, day)?;
         }
@@ -68,7 +64,10 @@ impl Tables {
 
     /// The days that have keys and are over.
     pub(super) fn buckets_before(&self, now: i64) -> Vec<u32> {
-        self.buckets.range(..day(now)).map(|(&day, _)| day).collect()
+        self.buckets
+            .range(..day(now))
+            .map(|(&day, _)| day)
+            .collect()
     }
 
     pub(super) fn forget_bucket(&mut self, day: u32) {
@@ -230,7 +229,13 @@ impl Steps<'_> {
         claim: &DedupClaim,
         now: i64,
     ) -> rusqlite::Result<Option<(EventId, Option<Bytes>)>> {
-        for bucket in self.tables.buckets.range(day(now)..).map(|(_, bucket)| bucket).rev() {
+        for bucket in self
+            .tables
+            .buckets
+            .range(day(now)..)
+            .map(|(_, bucket)| bucket)
+            .rev()
+        {
             let found = self
                 .transaction
                 .prepare_cached(&bucket.find)?
@@ -279,7 +284,13 @@ impl Steps<'_> {
                 slot: logged.slot,
             };
             let ended = logged.attempt.at;
-            self.insert_done(place, &logged.backend, end, logged.attempt.number, micros(ended))?;
+            self.insert_done(
+                place,
+                &logged.backend,
+                end,
+                logged.attempt.number,
+                micros(ended),
+            )?;
             self.insert_attempt(part, seq, logged.slot, &logged.attempt)?;
         }
         if let Some((claim, answer)) = &logged.dedup {
@@ -350,7 +361,13 @@ impl Steps<'_> {
                         "UPDATE queue SET due = ?3, attempts = ?4, lane = ?5 \
                          WHERE seq = ?1 AND slot = ?2",
                     )?
-                    .execute(params![live.seq, live.slot, due, attempts, kept.cast_signed()])?;
+                    .execute(params![
+                        live.seq,
+                        live.slot,
+                        due,
+                        attempts,
+                        kept.cast_signed()
+                    ])?;
                 Change::Retry { due, lane: *lane }
             }
         };
@@ -371,7 +388,12 @@ impl Steps<'_> {
             .prepare_cached(
                 "INSERT OR REPLACE INTO parked(seq, slot, backend, lane) VALUES(?1, ?2, ?3, ?4)",
             )?
-            .execute(params![live.seq, live.slot, backend, live.lane.cast_signed()])?;
+            .execute(params![
+                live.seq,
+                live.slot,
+                backend,
+                live.lane.cast_signed()
+            ])?;
         Ok(())
     }
 
@@ -460,7 +482,15 @@ impl Steps<'_> {
                 "INSERT INTO queue(seq, slot, part, due, route, backend, lane, attempts) \
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
             )?
-            .execute(params![seq, slot, part, due, route, backend, lane.cast_signed()])?;
+            .execute(params![
+                seq,
+                slot,
+                part,
+                due,
+                route,
+                backend,
+                lane.cast_signed()
+            ])?;
         let live = Live {
             due,
             seq,

@@ -178,9 +178,8 @@ impl Writer {
     }
 
     fn apply(&self, effects: Effects) {
-        let is_new = !(effects.added.is_empty()
-            && effects.heads.is_empty()
-            && effects.changes.is_empty());
+        let is_new =
+            !(effects.added.is_empty() && effects.heads.is_empty() && effects.changes.is_empty());
         let mut queue = self.shared.queue();
         for live in effects.added {
             queue.add(live);
@@ -232,7 +231,9 @@ impl Writer {
         loop {
             let (batch, chores) = self.shared.inbox.take_waiting();
             refuse(batch, &self.shared, &error);
-            chores.into_iter().for_each(|chore| refuse_chore(chore, &error));
+            chores
+                .into_iter()
+                .for_each(|chore| refuse_chore(chore, &error));
             if self.shared.inbox.is_closed() {
                 return;
             }
@@ -241,7 +242,8 @@ impl Writer {
                 Ok(()) => break,
                 Err(again) => {
                     in_doubt |= matches!(again, Broken::AtCommit(_));
-                    self.shared.set_trouble(Some(self.shared.error(again.error())));
+                    self.shared
+                        .set_trouble(Some(self.shared.error(again.error())));
                 }
             }
         }
@@ -262,7 +264,9 @@ impl Writer {
         self.tables = load::tables(&self.connection)?;
         if in_doubt {
             let mut queue = load::queue(&self.connection)?;
-            self.next_seq = load::last_seq(&self.connection)?.saturating_add(1).max(self.next_seq);
+            self.next_seq = load::last_seq(&self.connection)?
+                .saturating_add(1)
+                .max(self.next_seq);
             let mut old = self.shared.queue();
             queue.inherit(&old);
             *old = queue;
@@ -275,7 +279,11 @@ impl Writer {
             Chore::Revive { which, due, answer } => {
                 let _ = answer.send(self.revive(&which, due));
             }
-            Chore::Retain { policy, now, answer } => {
+            Chore::Retain {
+                policy,
+                now,
+                answer,
+            } => {
                 let _ = answer.send(self.retain(policy, now));
             }
         }
@@ -424,8 +432,7 @@ fn refuse_chore(chore: Chore, error: &StoreError) {
 
 /// Whether a revival may have left some for another transaction.
 pub(super) fn may_have_more(which: &Revive, count: u64) -> bool {
-    matches!(which, Revive::Dead { .. })
-        && count >= u64::try_from(REVIVED_MAX).unwrap_or(u64::MAX)
+    matches!(which, Revive::Dead { .. }) && count >= u64::try_from(REVIVED_MAX).unwrap_or(u64::MAX)
 }
 
 /// The queue of an engine that has just been opened.
