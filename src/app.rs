@@ -32,7 +32,9 @@ use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, StoreSettings};
 use crate::dispatch::{Dispatcher, Plan};
-use crate::ingress::dedup::memory::MemoryLedger;
+use crate::ingress::Route;
+use crate::ingress::dedup::memory::{KEYS_MAX, MemoryLedger};
+use crate::ingress::dedup::{DedupKey, DedupRule, Recorded};
 use crate::ingress::service::{Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
@@ -180,6 +182,9 @@ impl App {
             limits: config.server.limits,
         };
         let ledger = MemoryLedger::new();
+        if let Some(store) = &store {
+            remember(store.as_ref(), &config.routes, &ledger, clock.as_ref())?;
+        }
         let gateway = Arc::new(Gateway::new(
             snapshot,
             metrics.clone(),
@@ -345,13 +350,54 @@ fn open(
     Ok(Arc::new(store))
 }
 
+/// Knows proxied events of an earlier process again; queued ones the store knows by itself.
+fn remember(
+    store: &dyn Store,
+    routes: &[Arc<Route>],
+    ledger: &MemoryLedger,
+    clock: &dyn Clock,
+) -> Result<(), StartError> {
+    let proxied = routes.iter().filter(|route| route.live().is_some());
+    let mut scopes: Vec<u64> = proxied
+        .filter_map(|route| route.dedup.as_ref())
+        .map(DedupRule::scope)
+        .collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    let now = clock.now();
+    let remembered = block_on(store.remembered(&scopes, now, KEYS_MAX))??;
+    for known in remembered {
+        let left = known.claim.until.duration_since(now);
+        let left = Duration::try_from(left).unwrap_or_default();
+        let answer = known.answer.map_or_else(
+            || Recorded {
+                status: 200,
+                headers: Vec::new(),
+                body: None,
+            },
+            |answer| Recorded {
+                status: answer.status,
+                headers: answer.headers,
+                body: answer.body,
+            },
+        );
+        let key = DedupKey::from_bytes(known.claim.key);
+        ledger.restore(key, clock.monotonic().saturating_add(left), answer);
+    }
+    Ok(())
+}
+
 fn resolve(roads: &Roads) -> Result<(), StartError> {
+    block_on(roads.resolve_new())
+}
+
+/// Waits before there is a server with a runtime.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError::Internal(error.to_string()))?;
-    runtime.block_on(roads.resolve_new());
-    Ok(())
+    Ok(runtime.block_on(work))
 }
 
 /// A socket that is bound and waits for its service.

@@ -117,6 +117,24 @@ impl fmt::Debug for Signing {
 }
 
 impl Deliver {
+    /// Passes everything on to a backend while the sender waits.
+    pub fn proxy(backend: Arc<Backend>) -> Self {
+        Self {
+            slot: 0,
+            backend,
+            mode: Mode::Proxy,
+            path: None,
+            headers: Vec::new(),
+            when: None,
+            order: None,
+            transform: None,
+            sign: None,
+            batch: None,
+            expire: None,
+            retry_on: Vec::new(),
+        }
+    }
+
     /// The lane of an event: a hash of its order key, `None` when it has none.
     pub fn lane(&self, route: &str, head: &Head, body: &[u8]) -> Option<u64> {
         let order = self.order.as_ref()?;

@@ -153,6 +153,11 @@ pub enum Standing {
 }
 
 impl DedupKey {
+    /// A key that was stored.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// Its bytes.
     pub fn as_bytes(&self) -> [u8; 16] {
         self.0
