@@ -31,6 +31,7 @@ use self::background::{Delivering, Drain, Signals, Upkeep, Watch};
 use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, StoreSettings};
+use crate::delivery::retry::Death;
 use crate::dispatch::{Dispatcher, Plan};
 use crate::ingress::Route;
 use crate::ingress::dedup::memory::{KEYS_MAX, MemoryLedger};
@@ -163,7 +164,7 @@ impl App {
         };
         let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
         metrics.announce(config.route_names(), config.backend_names());
-        metrics.announce_deliveries(config.deliveries());
+        metrics.announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
         let metrics = Arc::new(metrics);
         let started_with = Started::new(&config);
         let settings = config.store.clone();

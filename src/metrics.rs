@@ -211,10 +211,15 @@ impl Metrics {
         }
     }
 
-    /// Makes every series of deliveries exist from the start: `pairs` of route and backend.
-    pub fn announce_deliveries<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    /// Makes every series of deliveries exist from the start: `pairs` of route and backend, and
+    /// the `reasons` for which a delivery can be given up.
+    pub fn announce_deliveries<'a>(
+        &self,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        reasons: &[&str],
+    ) {
         for (route, backend) in pairs {
-            self.delivery.announce(route, backend);
+            self.delivery.announce(route, backend, reasons);
         }
     }
 

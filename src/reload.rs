@@ -11,6 +11,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, LoadError, ServerSettings, StoreSettings};
+use crate::delivery::retry::Death;
 use crate::dispatch::{Dispatcher, Plan};
 use crate::ingress::service::{Gateway, Snapshot};
 use crate::metrics::Metrics;
@@ -145,7 +146,8 @@ impl Reloader {
         let needs_restart = self.started_with.needs_restart(&config);
         self.metrics
             .announce(config.route_names(), config.backend_names());
-        self.metrics.announce_deliveries(config.deliveries());
+        self.metrics
+            .announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
         let plan = config.plan();
         let roads = Roads::renewed(config.backends, &self.gateway.snapshot().roads);
         roads.resolve_new().await;

@@ -163,7 +163,10 @@ impl DeliveryMetrics {
     }
 
     /// Makes every series of a route to a backend exist from the start.
-    pub(super) fn announce(&self, route: &str, backend: &str) {
+    pub(super) fn announce(&self, route: &str, backend: &str, reasons: &[&str]) {
+        for reason in reasons {
+            self.dead.with_label_values(&[route, backend, reason]);
+        }
         self.queued.with_label_values(&[route, backend]);
         self.delivered.with_label_values(&[route, backend]);
         self.arrival.with_label_values(&[route]);

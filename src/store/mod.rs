@@ -56,7 +56,7 @@ pub struct Filter {
     pub route: Option<String>,
     /// The backend of a delivery.
     pub backend: Option<String>,
-    /// The state of a delivery.
+    /// The state of that delivery, or of any; `Pending` and `Leased` find both.
     pub state: Option<DeliveryState>,
     /// Received at or after.
     pub since: Option<Timestamp>,
@@ -236,7 +236,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Remembered>, StoreError>;
 
-    /// Drops what was kept for long enough, and gives its room back.
+    /// Drops what was kept for long enough, and gives its room back. A lane that waits for a dead
+    /// delivery goes on when that is dropped.
     async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError>;
 
     /// How full it is.

@@ -312,8 +312,9 @@ async fn a_full_route_says_so_and_takes_no_more() {
     );
     let app = refusing.start();
     app.wait_for(10).await;
-    let depth = gateway.wait_for_metric("hookgate_queue_depth", &[("backend", "app")], 0.0);
-    depth.await;
+    gateway
+        .wait_for_fall("hookgate_queue_depth", &[("backend", "app")], 0.0)
+        .await;
     assert_eq!(send(address, &event("later")).await.status, 202);
 }
 
@@ -382,7 +383,7 @@ routes:
     }
     assert_eq!(billing.next().await.target, "/paid");
     gateway
-        .wait_for_metric("hookgate_queue_depth", &[("backend", "billing")], 0.0)
+        .wait_for_fall("hookgate_queue_depth", &[("backend", "billing")], 0.0)
         .await;
     assert_eq!(billing.count(), 1);
 }
@@ -446,7 +447,7 @@ async fn sigterm_in_the_middle_loses_nothing_and_delivers_nothing_twice() {
     let gateway = Gateway::start(&file).await;
     let requests = app.wait_for(200).await;
     gateway
-        .wait_for_metric("hookgate_queue_depth", &[("backend", "app")], 0.0)
+        .wait_for_fall("hookgate_queue_depth", &[("backend", "app")], 0.0)
         .await;
     assert_eq!(app.count(), 200);
     let ids: HashSet<String> = ids(&requests).into_iter().collect();

@@ -34,6 +34,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
             "admin",
             "clock",
             "config",
+            "delivery",
             "dispatch",
             "ingress::service",
             "ingress",
@@ -111,6 +112,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
         &[
             "clock",
             "config",
+            "delivery",
             "dispatch",
             "ingress::service",
             "metrics",
@@ -295,7 +297,7 @@ async fn the_readme_lists_every_metric_and_label() {
 server: {listen: 127.0.0.1:0}
 admin: {listen: 127.0.0.1:0}
 backends: {app: {url: http://127.0.0.1:9}}
-routes: {r: {webhook: {path: /r}, deliver: {to: app}}}
+routes: {r: {webhook: {path: /r}, deliver: {to: app, mode: queue}}}
 ";
     let gateway = Gateway::start(yaml).await;
     let exported = exported_metrics(&gateway.metrics().await);

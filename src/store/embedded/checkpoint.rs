@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{Options, Shared, load};
+use super::{Options, Shared, load, schema};
 
 /// From this length of the log on, the helper moves what it can.
 const HELP_BYTES: u64 = 64 * 1024 * 1024;
@@ -84,8 +84,12 @@ pub(super) fn when_idle(shared: &Shared, connection: &Connection) {
     }
 }
 
+/// Begins the log anew, unless somebody reads from it: who writes does not wait for who reads.
 pub(super) fn truncate(connection: &Connection) -> rusqlite::Result<()> {
-    run(connection, "TRUNCATE")
+    connection.busy_timeout(Duration::ZERO)?;
+    let truncated = run(connection, "TRUNCATE");
+    connection.busy_timeout(schema::BUSY_TIMEOUT)?;
+    truncated
 }
 
 fn run(connection: &Connection, how: &str) -> rusqlite::Result<()> {

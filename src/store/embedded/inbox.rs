@@ -95,6 +95,8 @@ struct Waiting {
     log_bytes: usize,
     first_log: Option<Instant>,
     chores: VecDeque<Chore>,
+    /// Whether a chore goes before what waits to be written, which may never end.
+    is_chores_turn: bool,
     logs_dropped: u64,
     is_closed: bool,
 }
@@ -183,6 +185,11 @@ impl Inbox {
         }
     }
 
+    /// Counts notes that cannot be written.
+    pub(super) fn drop_logs(&self, count: usize) {
+        self.lock().logs_dropped += u64::try_from(count).unwrap_or(u64::MAX);
+    }
+
     /// Everything that waits for an answer, which will be that there is none.
     pub(super) fn take_waiting(&self) -> (Batch, Vec<Chore>) {
         let mut waiting = self.lock();
@@ -203,11 +210,16 @@ impl Inbox {
     pub(super) fn next(&self, patience: Duration) -> Work {
         let mut waiting = self.lock();
         loop {
-            if waiting.is_ripe() {
-                return Work::Write(waiting.batch());
-            }
-            if let Some(chore) = waiting.chores.pop_front() {
+            let is_ripe = waiting.is_ripe();
+            if (waiting.is_chores_turn || !is_ripe)
+                && let Some(chore) = waiting.chores.pop_front()
+            {
+                waiting.is_chores_turn = false;
                 return Work::Chore(chore);
+            }
+            if is_ripe {
+                waiting.is_chores_turn = true;
+                return Work::Write(waiting.batch());
             }
             if waiting.is_closed {
                 return Work::End;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OpenFlags};
 
 use super::Options;
-use super::queue::{Live, Queue};
+use super::queue::{Live, Names, Queue};
 use super::schema;
 use super::steps::Tables;
 
@@ -50,8 +50,9 @@ pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Tables> {
 }
 
 /// Everything that is live, by one scan in the order of acceptance.
-pub(super) fn queue(connection: &Connection) -> rusqlite::Result<Queue> {
-    let mut queue = Queue::default();
+/// Names keep the numbers that they have.
+pub(super) fn queue(connection: &Connection, names: Names) -> rusqlite::Result<Queue> {
+    let mut queue = Queue::with_names(names);
     let mut parked = connection.prepare("SELECT backend, lane FROM parked")?;
     let mut rows = parked.query([])?;
     while let Some(row) = rows.next()? {

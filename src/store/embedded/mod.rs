@@ -14,7 +14,7 @@ mod schema;
 mod steps;
 mod writer;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -215,22 +215,22 @@ impl Embedded {
 
 fn lock(options: &Options) -> Result<File, StoreError> {
     let path = options.folder.join("hookgate.lock");
-    let open = || -> std::io::Result<File> {
-        File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-    };
-    let file = open().map_err(|error| StoreError::Open {
-        path: options.folder.display().to_string(),
+    let folder = || options.folder.display().to_string();
+    let failed = |error: std::io::Error| StoreError::Open {
+        path: folder(),
         detail: error.to_string(),
-    })?;
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(_) => Err(StoreError::InUse {
-            path: options.folder.display().to_string(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: folder() }),
+        // A file system without locks, for instance.
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

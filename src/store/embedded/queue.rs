@@ -46,8 +46,8 @@ pub(super) enum Change {
     Retry { due: i64, lane: LaneRule },
 }
 
-/// Names that occur often, by small numbers.
-#[derive(Default)]
+/// Names that occur often, by small numbers. A number means the same for as long as the process runs.
+#[derive(Clone, Default)]
 pub(super) struct Names {
     numbers: HashMap<Arc<str>, u16>,
     names: Vec<Arc<str>>,
@@ -103,6 +103,14 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// An empty queue in which the numbers of names are those of another.
+    pub(super) fn with_names(names: Names) -> Self {
+        Self {
+            names,
+            ..Self::default()
+        }
+    }
+
     /// Makes room at once for as many as will be added.
     pub(super) fn reserve(&mut self, backend: u16, count: usize) {
         self.pending.entry(backend).or_default().reserve(count);
@@ -125,6 +133,11 @@ impl Queue {
     /// Lets a lane wait for a delivery that is not live, until [`Queue::add_head`].
     pub(super) fn park(&mut self, backend: u16, lane: u64) {
         self.lanes.entry((backend, lane)).or_default();
+    }
+
+    /// Lets a lane go on that waited for a delivery which is forgotten.
+    pub(super) fn unpark(&mut self, backend: u16, lane: u64) {
+        self.next_of_lane(backend, lane);
     }
 
     /// Adds a delivery before those that wait in its lane already.
@@ -249,7 +262,7 @@ impl Queue {
         }
     }
 
-    /// Applies what was written. Tells whether something may have become claimable.
+    /// Applies what was written.
     pub(super) fn settle(&mut self, token: Token, change: Change, attempts: u16) {
         let Some(lease) = self.leases.remove(&(token.seq, token.slot)) else {
             return;
@@ -260,12 +273,12 @@ impl Queue {
             Change::End(lane) => {
                 self.forget(&live);
                 if lane == LaneRule::Leave {
-                    self.next_of_lane(&live);
+                    self.next_of_lane(live.backend, live.lane);
                 }
             }
             Change::Retry { due, lane } => {
                 if lane == LaneRule::Leave {
-                    self.next_of_lane(&live);
+                    self.next_of_lane(live.backend, live.lane);
                     live.lane = 0;
                 }
                 live.due = due;
@@ -274,11 +287,11 @@ impl Queue {
         }
     }
 
-    fn next_of_lane(&mut self, live: &Live) {
-        if live.lane == 0 {
+    fn next_of_lane(&mut self, backend: u16, lane: u64) {
+        if lane == 0 {
             return;
         }
-        let lane = (live.backend, live.lane);
+        let lane = (backend, lane);
         match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
             Some(next) => self.make_claimable(next),
             None => {

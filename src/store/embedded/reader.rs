@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, Error, OptionalExtension, params};
 
 use super::codec::{self, day, micros, timestamp};
 use super::queue::Live;
@@ -31,7 +31,7 @@ impl Readers {
         }
     }
 
-    /// Reads with a connection of its own. Blocks.
+    /// Reads with a connection of its own, all of it as of one moment. Blocks.
     pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -42,7 +42,9 @@ impl Readers {
             None => load::open_reader(&self.options)?,
         };
         // A connection that failed is not kept.
-        let read = read(&connection)?;
+        let snapshot = connection.unchecked_transaction()?;
+        let read = read(&snapshot)?;
+        snapshot.finish()?;
         let mut idle = self.idle();
         if idle.len() < IDLE_MAX {
             idle.push(connection);
@@ -55,7 +57,8 @@ impl Readers {
     }
 }
 
-/// The events of live deliveries, in their order; `None` where there is none.
+/// The events of live deliveries, in their order; `None` where there is none that can be read: one
+/// bad row must not hold up the others.
 pub(super) fn events(
     connection: &Connection,
     wanted: &[Live],
@@ -68,9 +71,12 @@ pub(super) fn events(
             .or_insert_with(|| Partition::new(live.part));
         let event = connection
             .prepare_cached(&partition.select_claimed)?
-            .query_row([live.seq], |row| codec::event(row, 0))
-            .optional()?;
-        events.push(event.map(Arc::new));
+            .query_row([live.seq], |row| codec::event(row, 0));
+        events.push(match event {
+            Ok(event) => Some(Arc::new(event)),
+            Err(Error::QueryReturnedNoRows | Error::FromSqlConversionFailure(..)) => None,
+            Err(error) => return Err(error),
+        });
     }
     Ok(events)
 }
@@ -164,6 +170,37 @@ fn shown(
     })
 }
 
+/// A place in the log. Partitions follow the time of events, places in them the order of acceptance:
+/// around midnight the one is not the other, so both are needed to go on.
+#[derive(Debug, Clone, Copy)]
+struct PageStart {
+    part: u32,
+    seq: i64,
+}
+
+impl PageStart {
+    const NEWEST: Self = Self {
+        part: u32::MAX,
+        seq: i64::MAX,
+    };
+
+    fn parse(text: &str) -> Option<Self> {
+        let (part, seq) = text.split_once('-')?;
+        Some(Self {
+            part: part.parse().ok()?,
+            seq: seq.parse().ok()?,
+        })
+    }
+
+    /// Events of this partition come before this place in the order of acceptance.
+    fn before(self, part: u32) -> i64 {
+        match part == self.part {
+            true => self.seq,
+            false => i64::MAX,
+        }
+    }
+}
+
 /// A page of the log, newest first.
 pub(super) fn list(
     connection: &Connection,
@@ -172,17 +209,17 @@ pub(super) fn list(
     limit: usize,
     is_leased: &dyn Fn((i64, u16)) -> bool,
 ) -> Result<rusqlite::Result<Page>, StoreError> {
-    let before = match page {
-        None => i64::MAX,
-        Some(page) => page.parse().map_err(|_| StoreError::Page)?,
+    let start = match page {
+        None => PageStart::NEWEST,
+        Some(page) => PageStart::parse(page).ok_or(StoreError::Page)?,
     };
-    Ok(list_before(connection, filter, before, limit, is_leased))
+    Ok(list_from(connection, filter, start, limit, is_leased))
 }
 
-fn list_before(
+fn list_from(
     connection: &Connection,
     filter: &Filter,
-    before: i64,
+    start: PageStart,
     limit: usize,
     is_leased: &dyn Fn((i64, u16)) -> bool,
 ) -> rusqlite::Result<Page> {
@@ -190,39 +227,31 @@ fn list_before(
         events: Vec::new(),
         next: None,
     };
-    let state = filter.state.map(|state| match state {
-        DeliveryState::Pending | DeliveryState::Leased => "live",
-        DeliveryState::Delivered => "delivered",
-        DeliveryState::Dead => "dead",
-    });
     let mut last = None;
     for part in schema::partitions(connection)?.into_iter().rev() {
+        if part > start.part || !may_hold(part, filter) {
+            continue;
+        }
         let left = limit.saturating_sub(page.events.len());
         if left == 0 {
             break;
         }
+        let deliveries = of_deliveries(part, filter.state);
         let mut statement = connection.prepare_cached(&format!(
             "SELECT e.seq, e.id, e.at, e.route, e.facts, p.head, p.body \
              FROM event_{part} e JOIN payload_{part} p ON p.seq = e.seq \
              WHERE e.seq < ?1 AND (?2 IS NULL OR e.route = ?2) \
              AND (?3 IS NULL OR e.at >= ?3) AND (?4 IS NULL OR e.at < ?4) \
-             AND (?5 IS NULL OR e.provider_id = ?5) \
-             AND (?6 IS NULL OR EXISTS(SELECT 1 FROM done_{part} d WHERE d.seq = e.seq \
-                  AND (d.backend = ?6)) OR EXISTS(SELECT 1 FROM queue q WHERE q.seq = e.seq \
-                  AND q.backend = ?6)) \
-             AND (?7 IS NULL OR (?7 = 'live' AND EXISTS(SELECT 1 FROM queue q \
-                  WHERE q.seq = e.seq)) OR EXISTS(SELECT 1 FROM done_{part} d \
-                  WHERE d.seq = e.seq AND d.state = ?7)) \
-             ORDER BY e.seq DESC LIMIT ?8"
+             AND (?5 IS NULL OR e.provider_id = ?5) AND ({deliveries}) \
+             ORDER BY e.seq DESC LIMIT ?7"
         ))?;
         let mut rows = statement.query(params![
-            before,
+            start.before(part),
             filter.route,
             filter.since.map(micros),
             filter.until.map(micros),
             filter.provider_event_id,
             filter.backend,
-            state,
             left
         ])?;
         while let Some(row) = rows.next()? {
@@ -230,13 +259,44 @@ fn list_before(
             let event = codec::event(row, 1)?;
             page.events
                 .push(shown(connection, part, seq, event, is_leased)?);
-            last = Some(seq);
+            last = Some(PageStart { part, seq });
         }
     }
     if page.events.len() >= limit {
-        page.next = last.map(|seq| seq.to_string());
+        page.next = last.map(|PageStart { part, seq }| format!("{part}-{seq}"));
     }
     Ok(page)
+}
+
+/// Whether a partition may hold what is asked for. An event is received a little before or after
+/// its id is made, so the days beside count too.
+fn may_hold(part: u32, filter: &Filter) -> bool {
+    let since = filter.since.map_or(0, |at| day(micros(at)));
+    let until = filter.until.map_or(u32::MAX, |at| day(micros(at)));
+    part >= since.saturating_sub(1) && part <= until.saturating_add(1)
+}
+
+/// The condition on an event's deliveries; `?6` is the backend. State and backend are those of the
+/// same delivery.
+fn of_deliveries(part: u32, state: Option<DeliveryState>) -> String {
+    let live = "EXISTS(SELECT 1 FROM queue q WHERE q.seq = e.seq \
+                AND (?6 IS NULL OR q.backend = ?6))";
+    let done = |state: &str| {
+        format!(
+            "EXISTS(SELECT 1 FROM done_{part} d WHERE d.seq = e.seq \
+             AND (?6 IS NULL OR d.backend = ?6){state})"
+        )
+    };
+    match state {
+        None => format!("?6 IS NULL OR {live} OR {}", done("")),
+        Some(DeliveryState::Pending | DeliveryState::Leased) => live.to_owned(),
+        Some(DeliveryState::Delivered) => done(" AND d.state = 'delivered'"),
+        // The dead are few, and have an index of their own.
+        Some(DeliveryState::Dead) => format!(
+            "e.seq IN (SELECT d.seq FROM done_{part} d WHERE d.state = 'dead' \
+             AND (?6 IS NULL OR d.backend = ?6))"
+        ),
+    }
 }
 
 /// Keys that are remembered, the latest to end first.

@@ -3,10 +3,15 @@
 //! What lives long is in tables by time partition, so that retention drops a table instead of
 //! deleting rows. `queue` holds what is live, `dedup_*` the keys by the day on which they end.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Transaction};
 
 /// The version of the schema; `PRAGMA user_version` of the file.
 pub(super) const VERSION: u32 = 1;
+
+/// How long another process may hold the file, when a backup is made for instance.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One step for each version.
 const MIGRATIONS: [&str; VERSION as usize] = ["
@@ -37,7 +42,7 @@ pub(super) fn prepare_writer(connection: &Connection, cache_bytes: u64) -> rusql
 pub(super) fn prepare(connection: &Connection, cache_bytes: u64) -> rusqlite::Result<()> {
     let kibibytes = i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -kibibytes)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(256);
     Ok(())
 }
@@ -62,6 +67,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 /// The statements of one partition.
 pub(super) struct Partition {
     pub insert_event: String,
+    pub find_event: String,
     pub insert_payload: String,
     pub insert_done: String,
     pub delete_done: String,
@@ -76,6 +82,7 @@ impl Partition {
                 "INSERT INTO event_{part}(seq, id, at, route, provider_id, facts) \
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(id) DO NOTHING"
             ),
+            find_event: format!("SELECT 1 FROM event_{part} WHERE id = ?1"),
             insert_payload: format!(
                 "INSERT INTO payload_{part}(seq, head, body) VALUES(?1, ?2, ?3)"
             ),
@@ -85,7 +92,7 @@ impl Partition {
             ),
             delete_done: format!("DELETE FROM done_{part} WHERE seq = ?1 AND slot = ?2"),
             insert_attempt: format!(
-                "INSERT INTO attempt_{part}(seq, slot, at, number, took, status, outcome, answer) \
+                "INSERT OR REPLACE INTO attempt_{part}(seq, slot, at, number, took, status, outcome, answer) \
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
             ),
             select_claimed: format!(

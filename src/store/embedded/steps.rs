@@ -81,6 +81,10 @@ pub(super) struct Effects {
     pub added: Vec<Live>,
     pub heads: Vec<Live>,
     pub changes: Vec<(Token, Change, u16)>,
+    /// Leases that are kept from ending until the transaction is over, however it ends.
+    pub settling: Vec<Token>,
+    /// Lanes whose parked head is forgotten.
+    pub unparked: Vec<(u16, u64)>,
     depth: u64,
     depth_by_route: HashMap<u16, u64>,
 }
@@ -110,7 +114,11 @@ impl Steps<'_> {
         let route = self.shared.queue().names.number(&event.route);
         let count = u64::try_from(item.deliveries.len()).unwrap_or(u64::MAX);
         if let Some(full) = self.is_full(route, count, item.route_depth_max) {
-            return Ok(Accepted::Full(full));
+            // What was accepted before is among those that fill it.
+            return Ok(match self.is_there(&event.id)? {
+                true => Accepted::New,
+                false => Accepted::Full(full),
+            });
         }
         let Some((seq, part)) = self.insert_event(event)? else {
             return Ok(Accepted::New);
@@ -168,6 +176,17 @@ impl Steps<'_> {
         }
         let of_all = queue.depth() + self.effects.depth + count;
         (of_all > self.shared.options.depth_max).then_some(Depth::Total)
+    }
+
+    fn is_there(&self, id: &EventId) -> rusqlite::Result<bool> {
+        let part = day(codec::id_micros(id));
+        match self.tables.partitions.get(&part) {
+            None => Ok(false),
+            Some(partition) => self
+                .transaction
+                .prepare_cached(&partition.find_event)?
+                .exists([id.as_bytes()]),
+        }
     }
 
     /// Inserts an event; `None` when it is there already.
@@ -321,6 +340,7 @@ impl Steps<'_> {
         let Some(live) = self.shared.queue().begin_settling(token) else {
             return Ok(Settled::LostLease);
         };
+        self.effects.settling.push(token);
         let number = item.attempt.as_ref().map(|attempt| attempt.number);
         let attempts = number.unwrap_or_else(|| u32::from(live.attempts));
         if let Some(attempt) = &item.attempt {
@@ -410,6 +430,24 @@ impl Steps<'_> {
             self.revive_one(place, &route, &backend, due)?;
         }
         Ok(count)
+    }
+
+    /// Drops a partition. A lane that waits for one of its dead goes on: nobody can revive it now.
+    pub(super) fn drop_partition(&mut self, part: u32) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare(&format!(
+            "DELETE FROM parked WHERE seq IN (SELECT seq FROM event_{part}) \
+             RETURNING backend, lane"
+        ))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let backend: String = row.get(0)?;
+            let backend = self.shared.queue().names.number(&backend);
+            let lane = row.get::<_, i64>(1)?.cast_unsigned();
+            self.effects.unparked.push((backend, lane));
+        }
+        drop(rows);
+        drop(statement);
+        schema::drop_partition(self.transaction, part)
     }
 
     fn ended_of(&self, ids: &[EventId]) -> rusqlite::Result<Vec<(Place, String, String)>> {

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::inbox::{AcceptJob, Batch, Chore, SettleJob, Work};
-use super::queue::Queue;
+use super::queue::{Names, Queue};
 use super::steps::{Effects, REVIVED_MAX, Steps, Tables};
 use super::{Shared, checkpoint, load, schema};
 use crate::store::fault_point::{self, Point};
-use crate::store::{Accepted, Logged, Retained, Retention, Revive, Settled, StoreError};
+use crate::store::{Accepted, Retained, Retention, Revive, Settled, StoreError};
 
 /// How often a disk that failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
@@ -178,8 +178,10 @@ impl Writer {
     }
 
     fn apply(&self, effects: Effects) {
-        let is_new =
-            !(effects.added.is_empty() && effects.heads.is_empty() && effects.changes.is_empty());
+        let is_new = !(effects.added.is_empty()
+            && effects.heads.is_empty()
+            && effects.changes.is_empty()
+            && effects.unparked.is_empty());
         let mut queue = self.shared.queue();
         for live in effects.added {
             queue.add(live);
@@ -190,6 +192,9 @@ impl Writer {
         for (token, change, attempts) in effects.changes {
             queue.settle(token, change, attempts);
         }
+        for (backend, lane) in effects.unparked {
+            queue.unpark(backend, lane);
+        }
         drop(queue);
         if is_new {
             self.shared.work.send_modify(|count| *count += 1);
@@ -199,7 +204,7 @@ impl Writer {
     /// The leases go on, and tables that were made in a transaction that failed are not there.
     fn undo(&mut self, effects: &Effects) {
         let mut queue = self.shared.queue();
-        for (token, ..) in &effects.changes {
+        for token in &effects.settling {
             queue.unsettle(*token);
         }
         drop(queue);
@@ -221,16 +226,21 @@ impl Writer {
     /// Tells everybody that nothing can be written, and tries until it can.
     fn fail(&mut self, batch: Batch, broken: Broken, error: StoreError) {
         let is_for_all = self.trouble(&broken).is_some();
-        refuse(batch, &self.shared, &error);
         if !is_for_all {
+            // What cannot be written on a disk that works never can be: it is not tried again.
+            tracing::error!(%error, "a step of the store failed");
+            self.shared.inbox.drop_logs(batch.logs.len());
+            refuse(batch.accepts, batch.settles, &error);
             return;
         }
         tracing::error!(%error, "the store cannot be written");
         self.shared.set_trouble(Some(error.clone()));
+        self.shared.inbox.put_back(batch.logs);
+        refuse(batch.accepts, batch.settles, &error);
         let mut in_doubt = matches!(broken, Broken::AtCommit(_));
         loop {
             let (batch, chores) = self.shared.inbox.take_waiting();
-            refuse(batch, &self.shared, &error);
+            refuse(batch.accepts, batch.settles, &error);
             chores
                 .into_iter()
                 .for_each(|chore| refuse_chore(chore, &error));
@@ -263,11 +273,14 @@ impl Writer {
         probe.commit().map_err(Broken::AtCommit)?;
         self.tables = load::tables(&self.connection)?;
         if in_doubt {
-            let mut queue = load::queue(&self.connection)?;
+            let names = self.shared.queue().names.clone();
+            let mut queue = load::queue(&self.connection, names)?;
             self.next_seq = load::last_seq(&self.connection)?
                 .saturating_add(1)
                 .max(self.next_seq);
             let mut old = self.shared.queue();
+            // What was named since then has not been written.
+            queue.names = old.names.clone();
             queue.inherit(&old);
             *old = queue;
         }
@@ -275,36 +288,50 @@ impl Writer {
     }
 
     fn chore(&mut self, chore: Chore) {
-        match chore {
+        let broken = match chore {
             Chore::Revive { which, due, answer } => {
-                let _ = answer.send(self.revive(&which, due));
+                let (done, broken) = self.told(|writer| writer.revive(&which, due));
+                let _ = answer.send(done);
+                broken
             }
             Chore::Retain {
                 policy,
                 now,
                 answer,
             } => {
-                let _ = answer.send(self.retain(policy, now));
+                let (done, broken) = self.told(|writer| writer.retain(policy, now));
+                let _ = answer.send(done);
+                broken
             }
+        };
+        if let Some(broken) = broken
+            && let Some(error) = self.trouble(&broken)
+        {
+            self.fail(Batch::default(), broken, error);
         }
         checkpoint::after_commit(&self.shared, &self.connection);
     }
 
-    fn revive(&mut self, which: &Revive, due: i64) -> Result<u64, StoreError> {
+    /// Does something; what its caller is told of a failure, and the failure.
+    fn told<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Broken>,
+    ) -> (Result<T, StoreError>, Option<Broken>) {
+        match work(self) {
+            Ok(done) => (Ok(done), None),
+            Err(broken) => (Err(self.shared.error(broken.error())), Some(broken)),
+        }
+    }
+
+    fn revive(&mut self, which: &Revive, due: i64) -> Result<u64, Broken> {
         let shared = self.shared.clone();
-        let done = self.transaction(&shared, |steps| steps.revive(which, due));
-        let (count, effects, _) = done.map_err(|broken| shared.error(broken.error()))?;
+        let (count, effects, _) = self.transaction(&shared, |steps| steps.revive(which, due))?;
         self.apply(effects);
         Ok(count)
     }
 
-    fn retain(&mut self, policy: Retention, now: i64) -> Result<Retained, StoreError> {
+    fn retain(&mut self, policy: Retention, now: i64) -> Result<Retained, Broken> {
         let shared = self.shared.clone();
-        let done = self.try_retain(policy, now);
-        done.map_err(|error| shared.error(&error))
-    }
-
-    fn try_retain(&mut self, policy: Retention, now: i64) -> rusqlite::Result<Retained> {
         let before = super::codec::day(super::codec::micros(policy.before));
         let mut retained = Retained::default();
         for part in schema::partitions(&self.connection)? {
@@ -319,9 +346,8 @@ impl Writer {
                 retained.partitions_held += 1;
                 continue;
             }
-            let transaction = self.connection.transaction()?;
-            schema::drop_partition(&transaction, part)?;
-            transaction.commit()?;
+            let ((), effects, _) = self.transaction(&shared, |steps| steps.drop_partition(part))?;
+            self.apply(effects);
             self.tables.forget_partition(part);
             self.connection.flush_prepared_statement_cache();
             retained.partitions_dropped += 1;
@@ -350,6 +376,11 @@ impl Writer {
     fn keep_house(&mut self) {
         if self.has_free_pages {
             self.has_free_pages = self.vacuum_some().unwrap_or(false);
+            if !self.has_free_pages {
+                // The file itself shrinks only when the log is moved into it.
+                let _ = checkpoint::truncate(&self.connection);
+                self.shared.measure();
+            }
         }
         checkpoint::when_idle(&self.shared, &self.connection);
     }
@@ -408,15 +439,13 @@ fn answer(batch: Batch, answers: Answers) {
     }
 }
 
-fn refuse(batch: Batch, shared: &Shared, error: &StoreError) {
-    for job in batch.accepts {
+fn refuse(accepts: Vec<AcceptJob>, settles: Vec<SettleJob>, error: &StoreError) {
+    for job in accepts {
         let _ = job.answer.send(Err(error.clone()));
     }
-    for job in batch.settles {
+    for job in settles {
         let _ = job.answer.send(Err(error.clone()));
     }
-    let keep: Vec<Logged> = batch.logs;
-    shared.inbox.put_back(keep);
 }
 
 fn refuse_chore(chore: Chore, error: &StoreError) {
@@ -437,7 +466,7 @@ pub(super) fn may_have_more(which: &Revive, count: u64) -> bool {
 
 /// The queue of an engine that has just been opened.
 pub(super) fn opened(connection: &Connection) -> rusqlite::Result<(Queue, Tables, i64)> {
-    let queue = load::queue(connection)?;
+    let queue = load::queue(connection, Names::default())?;
     let tables = load::tables(connection)?;
     Ok((queue, tables, load::last_seq(connection)?))
 }
