@@ -8,6 +8,7 @@ mod client_address;
 mod commands;
 mod conf;
 mod connection_limits;
+mod crash;
 mod dedup;
 mod fuzz_corpora;
 mod handshakes;
