@@ -3,7 +3,7 @@
 //! Order of starting: bind every socket (so that a port in use is an error and not a panic inside
 //! Pingora), resolve the backends, then run. Order of stopping, on SIGTERM: readiness fails, the
 //! listeners close, requests in flight finish within `server.drain`, the process ends as soon as
-//! there are none.
+//! there are none. Until then the admin listener tells that the gateway stops.
 
 use std::fmt;
 use std::io;
@@ -27,6 +27,7 @@ use pingora_core::services::Service as PingoraService;
 use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
@@ -188,7 +189,7 @@ impl App {
                 readiness: readiness.clone(),
                 reloader: reloader.clone(),
             };
-            let mut service = Bound::new("admin", app, vec![socket]);
+            let mut service = Bound::new("admin", app, vec![socket]).until_the_exit();
             service.inner.threads = Some(1);
             server.add_service(service);
         }
@@ -349,6 +350,8 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
 struct Bound<A> {
     inner: Service<A>,
     sockets: Vec<Socket>,
+    /// The sender of a watch that never says "stop", for a service that lives until the exit.
+    never: Option<watch::Sender<bool>>,
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
@@ -362,7 +365,19 @@ impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
             let buffer = L4BufferSettings::default().read(READ_BUFFER_BYTES);
             inner.add_listener(listener.l4_buffer(buffer));
         }
-        Self { inner, sockets }
+        Self {
+            inner,
+            sockets,
+            never: None,
+        }
+    }
+
+    /// Stays open while the process stops.
+    fn until_the_exit(self) -> Self {
+        Self {
+            never: Some(watch::Sender::new(false)),
+            ..self
+        }
     }
 }
 
@@ -384,6 +399,10 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
                 table.add(key, socket.fd);
             }
         }
+        let shutdown = match &self.never {
+            Some(never) => never.subscribe(),
+            None => shutdown,
+        };
         PingoraService::start_service(&mut self.inner, fds, shutdown, listeners_per_fd).await;
     }
 

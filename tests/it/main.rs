@@ -9,6 +9,7 @@ mod commands;
 mod conf;
 mod connection_limits;
 mod dedup;
+mod drain;
 mod fuzz_corpora;
 mod handshakes;
 mod heads;

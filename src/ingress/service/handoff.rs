@@ -7,7 +7,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tracing::Level;
 
-use super::answer::{Cut, Written, relayed_header, write};
+use super::answer::{Cut, Written, relayed_header};
 use super::exchange::{Exchange, Outcome};
 use super::request::status_class;
 use crate::delivery::backend::Failure;
@@ -114,6 +114,7 @@ impl<'a> Exchange<'a> {
             .response_bytes
             .with_label_values(&[&route.name]);
         answer.release_if_whole().await;
+        self.announce_stop(session);
         let mut sent = session
             .write_response_header(Box::new(header))
             .await
@@ -150,7 +151,10 @@ impl<'a> Exchange<'a> {
 
     async fn fail(&self, session: &mut ServerSession, failure: Failure) -> Relayed {
         let headers = [("Hookgate-Reason", failure.label().to_owned())];
-        match write(session, failure.status(), &headers, Bytes::new()).await {
+        let written = self
+            .write(session, failure.status(), &headers, Bytes::new())
+            .await;
+        match written {
             Ok(()) => Relayed::Failed(failure),
             Err(Cut) => Relayed::SenderLeft(failure.status()),
         }
@@ -169,10 +173,10 @@ impl<'a> Exchange<'a> {
         outcome.asked_backend = false;
         outcome.status = recorded.status;
         let body = recorded.body.unwrap_or_default();
-        (
-            outcome,
-            write(session, recorded.status, &recorded.headers, body).await,
-        )
+        let written = self
+            .write(session, recorded.status, &recorded.headers, body)
+            .await;
+        (outcome, written)
     }
 }
 
