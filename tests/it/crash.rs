@@ -104,9 +104,8 @@ impl Chance {
 
 async fn connect(address: SocketAddr, mut ended: watch::Receiver<bool>) -> Option<Client> {
     loop {
-        if let Ok(socket) = tokio::net::TcpStream::connect(address).await {
-            drop(socket);
-            return Some(Client::connect(address).await);
+        if let Ok(client) = Client::try_connect(address).await {
+            return Some(client);
         }
         if timeout(Duration::from_millis(5), ended.wait_for(|over| *over))
             .await

@@ -10,6 +10,7 @@ mod conf;
 mod connection_limits;
 mod crash;
 mod dedup;
+mod drain;
 mod fuzz_corpora;
 mod handshakes;
 mod heads;
