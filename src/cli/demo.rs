@@ -1,5 +1,7 @@
 //! `hookgate demo`: everything on one machine in one terminal, told as it happens.
 
+mod killed;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, mpsc};
@@ -168,7 +170,7 @@ impl Story {
     fn tell(&self) -> anyhow::Result<()> {
         style::print(format!(
             "\n{}\n  A gateway on {}, in front of a backend on {} that nobody changed.\n",
-            Paint::Bold.on("Hookgate, in six steps"),
+            Paint::Bold.on("Hookgate, in seven steps"),
             Paint::Cyan.on(&self.gateway),
             Paint::Cyan.on(&self.backend),
         ));
@@ -198,7 +200,58 @@ impl Story {
             "timestamp_stale",
         )?;
         self.unknown_route(5)?;
-        self.metrics(6)
+        self.metrics(6)?;
+        self.killed(7)
+    }
+
+    /// The backend is down, events come, the gateway is killed; nothing is missing.
+    fn killed(&self, step: u8) -> anyhow::Result<()> {
+        self.title(step, "The backend is down, and then the gateway is killed");
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("hookgate.yaml");
+        let backend = killed::unused_address()?;
+        std::fs::write(&file, killed::configuration(backend, GITHUB_SECRET))?;
+        let gateway = killed::Process::start(&file)?;
+        let url = format!("http://{}/hooks/github", gateway.address);
+        let sent: Vec<String> = (1..=5)
+            .map(|order| format!(r#"{{"shop":"a","order":{order}}}"#))
+            .collect();
+        for body in &sent {
+            let head = send::sign(
+                self.preset("github")?,
+                &Secret::new(GITHUB_SECRET),
+                &url,
+                body.as_bytes(),
+                SystemClock.now(),
+            )?;
+            let body = Bytes::from(body.clone());
+            let received = self.runtime.block_on(send::send(&url, &head, &body))?;
+            ensure!(
+                received.status == 202,
+                "expected 202, found {}",
+                received.status
+            );
+        }
+        self.say("nobody listens at the backend; five events come, and each is answered 202");
+        gateway.kill()?;
+        self.say("the gateway is killed (SIGKILL)");
+        let _gateway = killed::Process::start(&file)?;
+        self.say("the gateway is started again, and the backend comes up");
+        let asked = killed::come_up(backend)?;
+        let arrived = killed::next(&asked, sent.len())?;
+        for one in &arrived {
+            self.say(&format!("attempt {} brings {}", one.attempt, one.body));
+        }
+        let bodies: Vec<&String> = arrived.iter().map(|one| &one.body).collect();
+        ensure!(
+            bodies.iter().copied().eq(&sent),
+            "they came in another order: {bodies:?}"
+        );
+        style::print(format!(
+            "   {}",
+            Paint::Green.on("all five, in their order, each once")
+        ));
+        Ok(())
     }
 
     /// A signed sample comes through, byte for byte.

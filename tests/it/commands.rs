@@ -289,7 +289,8 @@ async fn the_demo_tells_the_whole_story_and_ends() {
     assert_eq!((finished.code, &finished.stderr[..]), (Some(0), ""));
     let mut rest = &finished.stdout[..];
     for part in [
-        "Hookgate, in six steps",
+        "Hookgate, in seven steps",
+        "all five, in their order, each once",
         "1. GitHub pushes, signed\n   200 OK  accepted\n",
         "bytes at /hooks/github, with the provider's own signature header\n",
         "2. Stripe reports a payment, signed\n   200 OK  accepted\n",
