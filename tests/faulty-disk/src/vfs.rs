@@ -13,7 +13,7 @@ use rusqlite::ffi;
 use super::{Before, Disk, Operation, Refused, State};
 
 /// An open file; behind it stands the file of the wrapped file system.
-#[repr(C, align(16))]
+#[repr(C)]
 struct Wrapped {
     base: ffi::sqlite3_file,
     state: *const State,
