@@ -5,6 +5,8 @@
 //! listeners close, requests in flight finish within `server.drain`, the process ends as soon as
 //! there are none.
 
+mod background;
+
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -20,25 +22,27 @@ use pingora_core::apps::ServerApp;
 use pingora_core::listeners::ListenerConfig;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
-use pingora_core::server::{
-    ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
-};
+use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service as PingoraService;
-use pingora_core::services::background::{BackgroundService, background_service};
+use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::background::{Delivering, Drain, Signals, Upkeep, Watch};
 use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigFile};
-use crate::ingress::dedup::memory::MemoryLedger;
+use crate::config::{Config, ConfigFile, StoreSettings};
+use crate::delivery::retry::Death;
+use crate::dispatch::{Dispatcher, Plan};
+use crate::ingress::Route;
+use crate::ingress::dedup::memory::{KEYS_MAX, MemoryLedger};
+use crate::ingress::dedup::{DedupKey, DedupRule, Recorded};
 use crate::ingress::service::{Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
-use crate::outbound::{self, Road, Roads};
+use crate::outbound::Roads;
 use crate::reload::{Reloader, Started};
+use crate::store::embedded::{Embedded, Options};
+use crate::store::{Store, StoreError};
 
-/// How often the drain looks whether the last request is done.
-const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// The longest time between SIGTERM and the end that Pingora is told of; `server.drain` ends the
 /// process earlier.
 const GRACE_SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -89,6 +93,9 @@ pub enum StartError {
         /// The key of the file to change.
         key: &'static str,
     },
+    /// The store cannot be opened.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The runtime or the metrics could not be made.
     #[error("cannot start: {0}")]
     Internal(String),
@@ -117,6 +124,15 @@ pub struct App {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     reloader: Option<Arc<Reloader>>,
+    keeping: Option<Keeping>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What belongs to a store.
+struct Keeping {
+    store: Arc<dyn Store>,
+    dispatcher: Arc<Dispatcher>,
+    settings: StoreSettings,
 }
 
 impl App {
@@ -148,10 +164,18 @@ impl App {
         };
         let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
         metrics.announce(config.route_names(), config.backend_names());
+        metrics.announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
         let metrics = Arc::new(metrics);
         let started_with = Started::new(&config);
+        let settings = config.store.clone();
+        let store = match &settings {
+            Some(settings) => Some(open(settings, clock.as_ref(), &metrics)?),
+            None => None,
+        };
+        let mut plan = Plan::new(config.plan(), Roads::default());
         let roads = Roads::new(config.backends);
         resolve(&roads)?;
+        plan.roads = roads.beside(&Roads::default());
         let snapshot = Snapshot {
             gate: config.gate,
             roads,
@@ -159,15 +183,39 @@ impl App {
             limits: config.server.limits,
         };
         let ledger = MemoryLedger::new();
+        if let Some(store) = &store {
+            remember(store.as_ref(), &config.routes, &ledger, clock.as_ref())?;
+        }
         let gateway = Arc::new(Gateway::new(
             snapshot,
             metrics.clone(),
             clock.clone(),
             ledger,
+            store.clone(),
         ));
+        let keeping = store.zip(settings).map(|(store, settings)| Keeping {
+            dispatcher: Arc::new(Dispatcher::new(
+                store.clone(),
+                plan,
+                clock.clone(),
+                metrics.clone(),
+                gateway.flow().clone(),
+            )),
+            store,
+            settings,
+        });
+        let dispatcher = keeping.as_ref().map(|keeping| keeping.dispatcher.clone());
         let reloader = file.map(|file| {
             let (gateway, metrics) = (gateway.clone(), metrics.clone());
-            Arc::new(Reloader::new(file, started_with, gateway, metrics, clock))
+            let reloader = Reloader::new(
+                file,
+                started_with,
+                gateway,
+                dispatcher,
+                metrics,
+                clock.clone(),
+            );
+            Arc::new(reloader)
         });
         let readiness = Arc::new(Readiness::default());
         let mut server = Server::new_with_opt_and_conf(None, server_conf(config.server.threads));
@@ -189,6 +237,7 @@ impl App {
                 metrics: metrics.clone(),
                 readiness: readiness.clone(),
                 reloader: reloader.clone(),
+                clock: clock.clone(),
             };
             let mut service = Bound::new("admin", app, vec![socket]);
             service.inner.threads = Some(1);
@@ -204,6 +253,8 @@ impl App {
             readiness,
             metrics,
             reloader,
+            keeping,
+            clock,
         })
     }
 
@@ -244,14 +295,28 @@ impl App {
                 progress: progress.clone(),
             },
         ));
-        self.server.add_service(background_service(
-            "drain",
-            Drain {
-                metrics: self.metrics.clone(),
-                limit: self.drain,
-                progress,
-            },
-        ));
+        let mut drain = Drain {
+            metrics: self.metrics.clone(),
+            limit: self.drain,
+            progress,
+            store: None,
+            delivered: None,
+        };
+        if let Some(keeping) = self.keeping {
+            let (delivering, delivered) = Delivering::new(keeping.dispatcher);
+            drain.store = Some(keeping.store.clone());
+            drain.delivered = Some(delivered);
+            self.server
+                .add_service(background_service("dispatch", delivering));
+            let upkeep = Upkeep {
+                store: keeping.store,
+                settings: keeping.settings,
+                clock: self.clock,
+            };
+            self.server
+                .add_service(background_service("upkeep", upkeep));
+        }
+        self.server.add_service(background_service("drain", drain));
         let signals = Signals {
             readiness: self.readiness.clone(),
         };
@@ -271,13 +336,69 @@ fn server_conf(threads: Option<usize>) -> ServerConf {
     }
 }
 
+fn open(
+    settings: &StoreSettings,
+    clock: &dyn Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn Store>, StartError> {
+    let options = Options {
+        folder: settings.folder.clone(),
+        depth_max: settings.depth_max,
+        cache_bytes: settings.cache_bytes,
+        vfs: None,
+    };
+    let store = Embedded::open(options, clock.now(), metrics.clone())?;
+    Ok(Arc::new(store))
+}
+
+/// Knows proxied events of an earlier process again; queued ones the store knows by itself.
+fn remember(
+    store: &dyn Store,
+    routes: &[Arc<Route>],
+    ledger: &MemoryLedger,
+    clock: &dyn Clock,
+) -> Result<(), StartError> {
+    let proxied = routes.iter().filter(|route| route.live().is_some());
+    let mut scopes: Vec<u64> = proxied
+        .filter_map(|route| route.dedup.as_ref())
+        .map(DedupRule::scope)
+        .collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    let now = clock.now();
+    let remembered = block_on(store.remembered(&scopes, now, KEYS_MAX))??;
+    for known in remembered {
+        let left = known.claim.until.duration_since(now);
+        let left = Duration::try_from(left).unwrap_or_default();
+        let answer = known.answer.map_or_else(
+            || Recorded {
+                status: 200,
+                headers: Vec::new(),
+                body: None,
+            },
+            |answer| Recorded {
+                status: answer.status,
+                headers: answer.headers,
+                body: answer.body,
+            },
+        );
+        let key = DedupKey::from_bytes(known.claim.key);
+        ledger.restore(key, clock.monotonic().saturating_add(left), answer);
+    }
+    Ok(())
+}
+
 fn resolve(roads: &Roads) -> Result<(), StartError> {
+    block_on(roads.resolve_new())
+}
+
+/// Waits before there is a server with a runtime.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError::Internal(error.to_string()))?;
-    runtime.block_on(roads.resolve_new());
-    Ok(())
+    Ok(runtime.block_on(work))
 }
 
 /// A socket that is bound and waits for its service.
@@ -397,124 +518,5 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
 
     fn threads(&self) -> Option<usize> {
         PingoraService::threads(&self.inner)
-    }
-}
-
-/// Keeps the roads to the backends fresh, and the configuration on SIGHUP.
-struct Watch {
-    gateway: Arc<Gateway>,
-    reloader: Option<Arc<Reloader>>,
-    progress: Arc<dyn Fn(Progress) + Send + Sync>,
-}
-
-#[async_trait]
-impl BackgroundService for Watch {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        // Before anybody is told that we are ready: unwatched, the signal ends the process.
-        let mut hangups = signal(SignalKind::hangup()).ok();
-        (self.progress)(Progress::Ready);
-        let mut watched: Vec<(Arc<Road>, AbortOnDrop)> = Vec::new();
-        loop {
-            let swapped = self.gateway.swapped();
-            let snapshot = self.gateway.snapshot();
-            let roads: Vec<_> = snapshot.roads.iter().collect();
-            watched.retain(|(road, _)| roads.iter().any(|known| Arc::ptr_eq(known, road)));
-            for road in roads {
-                if !watched.iter().any(|(known, _)| Arc::ptr_eq(known, road)) {
-                    let task = tokio::spawn(outbound::watch(road.clone()));
-                    watched.push((road.clone(), AbortOnDrop(task.abort_handle())));
-                }
-            }
-            drop(snapshot);
-            tokio::select! {
-                () = swapped => {}
-                () = hangup(&mut hangups) => self.reload().await,
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-/// Comes with the next SIGHUP.
-async fn hangup(hangups: &mut Option<Signal>) {
-    match hangups {
-        Some(hangups) => {
-            hangups.recv().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-impl Watch {
-    async fn reload(&self) {
-        if let Some(reloader) = &self.reloader {
-            // Every fault was logged, and stands in the readiness detail.
-            let _ = reloader.reload().await;
-        }
-    }
-}
-
-/// Ends a task with the one that wanted it.
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Ends the process when the last request is done, or when the time for that is over.
-struct Drain {
-    metrics: Arc<Metrics>,
-    limit: Duration,
-    progress: Arc<dyn Fn(Progress) + Send + Sync>,
-}
-
-#[async_trait]
-impl BackgroundService for Drain {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        while !*shutdown.borrow() {
-            if shutdown.changed().await.is_err() {
-                return;
-            }
-        }
-        let idle = async {
-            while self.metrics.connections.get() > 0 {
-                tokio::time::sleep(DRAIN_LOOK).await;
-            }
-        };
-        let whole = tokio::time::timeout(self.limit, idle).await.is_ok();
-        if whole {
-            tracing::info!("stopped: every request in flight was finished");
-        } else {
-            let left = self.metrics.in_flight.get();
-            tracing::error!(left, "stopped: server.drain is over, requests were cut off");
-        }
-        (self.progress)(Progress::Stopped);
-        std::process::exit(if whole { 0 } else { 1 });
-    }
-}
-
-/// SIGTERM drains, SIGINT (Ctrl-C) too.
-struct Signals {
-    readiness: Arc<Readiness>,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) else {
-            tracing::error!("signals cannot be watched");
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        self.readiness.begin_draining();
-        ShutdownSignal::GracefulTerminate
     }
 }

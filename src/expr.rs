@@ -1,6 +1,9 @@
-//! `${{ … }}`: expressions in the file, evaluated when it is loaded.
+//! `${{ … }}`: expressions in the file, evaluated when it is loaded; [`event`] has those that are
+//! evaluated for each event.
 //!
 //! MiniJinja with a fuel limit; `env.NAME` and `secret.NAME` are the only variables.
+
+pub mod event;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -36,14 +39,8 @@ impl Expander {
     /// # Errors
     /// When the template engine refuses the delimiters.
     pub fn new(source: Arc<SecretSource>) -> Result<Self, String> {
-        let syntax = SyntaxConfig::builder()
-            .variable_delimiters(OPEN, "}}")
-            .block_delimiters("${%", "%}")
-            .comment_delimiters("${#", "#}")
-            .build()
-            .map_err(|error| error.to_string())?;
         let mut environment = Environment::new();
-        environment.set_syntax(syntax);
+        environment.set_syntax(syntax()?);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
         environment.set_keep_trailing_newline(true);
@@ -106,6 +103,16 @@ impl Expander {
     }
 }
 
+/// How expressions are set apart from the text around them.
+fn syntax() -> Result<SyntaxConfig, String> {
+    SyntaxConfig::builder()
+        .variable_delimiters(OPEN, "}}")
+        .block_delimiters("${%", "%}")
+        .comment_delimiters("${#", "#}")
+        .build()
+        .map_err(|error| error.to_string())
+}
+
 /// Whether the last expression of a text has no end.
 fn is_left_open(text: &str) -> bool {
     text.rsplit_once(OPEN)
@@ -121,10 +128,14 @@ fn describe(error: &minijinja::Error) -> String {
                 .to_owned()
         }
         ErrorKind::OutOfFuel => "the expression takes too many steps".to_owned(),
-        kind => match error.detail() {
-            Some(detail) => format!("the expression cannot be evaluated: {detail}"),
-            None => format!("the expression cannot be evaluated: {kind}"),
-        },
+        kind => describe_as(kind, error.detail()),
+    }
+}
+
+fn describe_as(kind: minijinja::ErrorKind, detail: Option<&str>) -> String {
+    match detail {
+        Some(detail) => format!("the expression cannot be evaluated: {detail}"),
+        None => format!("the expression cannot be evaluated: {kind}"),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod dispatch;
 pub mod event;
 pub mod expr;
 pub mod ingress;

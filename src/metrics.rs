@@ -3,6 +3,11 @@
 //! Labels are bounded: routes and backends are those of the file, reasons those of two tables in
 //! the code. Nothing that a sender writes becomes a label.
 
+pub mod delivery;
+
+use std::sync::Arc;
+
+use self::delivery::DeliveryMetrics;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -59,6 +64,8 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     /// Addresses of a backend by state (`healthy`, `unhealthy`).
     pub backend_addresses: IntGaugeVec,
+    /// The queue, deliveries and the store.
+    pub delivery: DeliveryMetrics,
 }
 
 impl Metrics {
@@ -158,6 +165,7 @@ impl Metrics {
                 ),
                 &["backend", "state"],
             )?,
+            delivery: DeliveryMetrics::new(&registry)?,
             registry,
         };
         metrics
@@ -198,7 +206,30 @@ impl Metrics {
             self.announce_route(route);
         }
         for backend in backends {
+            self.delivery.announce_backend(backend);
             self.announce_backend(backend);
+        }
+    }
+
+    /// Makes every series of deliveries exist from the start: `pairs` of route and backend, and
+    /// the `reasons` for which a delivery can be given up.
+    pub fn announce_deliveries<'a>(
+        &self,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        reasons: &[&str],
+    ) {
+        for (route, backend) in pairs {
+            self.delivery.announce(route, backend, reasons);
+        }
+    }
+
+    /// Counts deliveries of a route that were queued.
+    pub fn count_queued(&self, route: &str, backends: &[Arc<str>]) {
+        for backend in backends {
+            self.delivery
+                .queued
+                .with_label_values(&[route, backend])
+                .inc();
         }
     }
 
@@ -255,4 +286,13 @@ fn histogram(
     let histogram = HistogramVec::new(options, labels)?;
     registry.register(Box::new(histogram.clone()))?;
     Ok(histogram)
+}
+
+impl crate::store::Observer for Metrics {
+    fn committed(&self, steps: usize, seconds: f64, sync_seconds: f64) {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.delivery.commit_steps.observe(f64::from(steps));
+        self.delivery.commit.observe(seconds);
+        self.delivery.sync.observe(sync_seconds);
+    }
 }

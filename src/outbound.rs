@@ -39,13 +39,15 @@ const SELECT_MAX: usize = 64;
 /// Up to this length a body is copied behind its head, and both go out in one system call: a copy
 /// of 16 KiB costs about a microsecond, a call several.
 const ONE_SEND_BYTES_MAX: usize = 32 * 1024;
+/// How much of an answer is read that nobody wants, to use its connection again.
+const REST_BYTES_MAX: usize = 256 * 1024;
 /// How often host names are resolved again.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The road to one backend: its addresses, their health, its connections.
 pub struct Road {
     backend: Arc<Backend>,
-    balancer: LoadBalancer<RoundRobin>,
+    balancer: Arc<LoadBalancer<RoundRobin>>,
     connector: TransportConnector,
 }
 
@@ -58,12 +60,16 @@ impl Road {
         if let Some(health) = &backend.health {
             addresses.set_health_check(health_check(&backend, health));
         }
+        Self::by(backend, Arc::new(LoadBalancer::from_backends(addresses)))
+    }
+
+    fn by(backend: Arc<Backend>, balancer: Arc<LoadBalancer<RoundRobin>>) -> Self {
         let mut options = ConnectorOptions::new(POOL_SIZE);
         let ca = backend.tls.as_ref().and_then(|tls| tls.ca.as_ref());
         options.ca_file = ca.map(|path| path.display().to_string());
         Self {
             backend,
-            balancer: LoadBalancer::from_backends(addresses),
+            balancer,
             connector: TransportConnector::new(Some(options)),
         }
     }
@@ -315,7 +321,21 @@ impl Answer<'_> {
     ///
     /// # Errors
     /// [`Failure`] when it breaks off.
-    pub async fn receive(mut self, bytes_max: usize) -> Result<Received, Failure> {
+    pub async fn receive(self, bytes_max: usize) -> Result<Received, Failure> {
+        self.read(bytes_max, usize::MAX).await
+    }
+
+    /// Reads an answer of which only the beginning matters, `bytes_max` bytes of its body. A long
+    /// rest is not worth its connection, which is given up.
+    ///
+    /// # Errors
+    /// [`Failure`] when it breaks off.
+    pub async fn receive_some(self, bytes_max: usize) -> Result<Received, Failure> {
+        self.read(bytes_max, bytes_max.saturating_add(REST_BYTES_MAX))
+            .await
+    }
+
+    async fn read(mut self, bytes_max: usize, read_max: usize) -> Result<Received, Failure> {
         let head = self.head().ok_or(Failure::BrokenOff)?;
         let text =
             |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -329,9 +349,14 @@ impl Answer<'_> {
             headers,
             body: Vec::new(),
         };
+        let mut read = 0;
         while let Some(piece) = self.piece().await? {
             let room = bytes_max.saturating_sub(received.body.len());
             received.body.extend(piece.iter().take(room));
+            read += piece.len();
+            if read > read_max {
+                break;
+            }
         }
         Ok(received)
     }
@@ -362,6 +387,28 @@ impl Roads {
             (backend.name.clone(), road)
         };
         Self(backends.into_iter().map(road).collect())
+    }
+
+    /// Roads to the same addresses with connections of their own: a connection belongs to the
+    /// runtime that made it. `old` are those that were made so before, for the backends that did not
+    /// change.
+    #[must_use]
+    pub fn beside(&self, old: &Self) -> Self {
+        let road = |road: &Arc<Road>| {
+            let known = old.0.get(&road.backend.name);
+            let known = known.filter(|known| Arc::ptr_eq(&known.balancer, &road.balancer));
+            let beside = || Arc::new(Road::by(road.backend.clone(), road.balancer.clone()));
+            (
+                road.backend.name.clone(),
+                known.cloned().unwrap_or_else(beside),
+            )
+        };
+        Self(self.0.values().map(road).collect())
+    }
+
+    /// The road to the backend of a name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Road>> {
+        self.0.get(name)
     }
 
     /// Resolves the host names of the backends that have no address yet.

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigFile, LoadError, ServerSettings};
+use crate::config::{Config, ConfigFile, LoadError, ServerSettings, StoreSettings};
+use crate::delivery::retry::Death;
+use crate::dispatch::{Dispatcher, Plan};
 use crate::ingress::service::{Gateway, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
@@ -36,6 +38,7 @@ pub struct Reloader {
     file: ConfigFile,
     started_with: Started,
     gateway: Arc<Gateway>,
+    dispatcher: Option<Arc<Dispatcher>>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     status: Mutex<ReloadStatus>,
@@ -48,6 +51,7 @@ pub struct Started {
     server: ServerSettings,
     admin: crate::config::AdminSettings,
     log: crate::config::raw::server::LogFormat,
+    store: Option<StoreSettings>,
 }
 
 impl Started {
@@ -57,6 +61,7 @@ impl Started {
             server: config.server.clone(),
             admin: config.admin.clone(),
             log: config.log.format,
+            store: config.store.clone(),
         }
     }
 
@@ -70,6 +75,7 @@ impl Started {
             (self.server.drain != config.server.drain, "server.drain"),
             (self.admin.listen != config.admin.listen, "admin.listen"),
             (self.log != config.log.format, "log.format"),
+            (self.store != config.store, "store"),
         ];
         let keys = changed.into_iter().filter(|(changed, _)| *changed);
         keys.map(|(_, key)| key).collect()
@@ -82,6 +88,7 @@ impl Reloader {
         file: ConfigFile,
         started_with: Started,
         gateway: Arc<Gateway>,
+        dispatcher: Option<Arc<Dispatcher>>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -95,6 +102,7 @@ impl Reloader {
             file,
             started_with,
             gateway,
+            dispatcher,
             metrics,
             clock,
             status,
@@ -138,8 +146,15 @@ impl Reloader {
         let needs_restart = self.started_with.needs_restart(&config);
         self.metrics
             .announce(config.route_names(), config.backend_names());
+        self.metrics
+            .announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
+        let plan = config.plan();
         let roads = Roads::renewed(config.backends, &self.gateway.snapshot().roads);
         roads.resolve_new().await;
+        if let Some(dispatcher) = &self.dispatcher {
+            let roads = roads.beside(&dispatcher.plan().roads);
+            dispatcher.swap(Plan::new(plan, roads));
+        }
         self.gateway.swap(Snapshot {
             gate: config.gate,
             roads,

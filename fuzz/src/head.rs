@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookgate::delivery::Deliver;
 use hookgate::delivery::backend::{Backend, Origin};
-use hookgate::delivery::request::{Deliver, Rewrite, Via, write_head};
+use hookgate::delivery::request::{Rewrite, Via, write_head};
 use hookgate::event::{ClientAddr, Head};
 use hookgate::ingress::head::{HEADERS_CEILING, HeadScan, from_http1, from_http2};
 use hookgate::ingress::router::{HostPattern, PathPattern, Router};
@@ -78,14 +79,11 @@ fn check_written(head: &Head) {
     let path = rewritten(head);
     for (host_header, path) in [(None, None), (Some("app.internal"), path.as_deref())] {
         backend.host_header = host_header.map(str::to_owned);
-        let deliver = Deliver {
-            backend: Arc::new(backend.clone()),
-            path: None,
-            headers: vec![
-                ("X-Set".to_owned(), Some("1".to_owned())),
-                ("X-Removed".to_owned(), None),
-            ],
-        };
+        let mut deliver = Deliver::proxy(Arc::new(backend.clone()));
+        deliver.headers = vec![
+            ("X-Set".to_owned(), Some("1".to_owned())),
+            ("X-Removed".to_owned(), None),
+        ];
         for peer_is_trusted in [false, true] {
             let via = Via {
                 peer: ClientAddr::Ip(PEER),
@@ -94,6 +92,7 @@ fn check_written(head: &Head) {
                 request_id: "id",
                 route: "route",
                 verified: false,
+                attempt: None,
             };
             let wire = write_head(head, BODY_BYTES, &deliver, path, via);
             check_wire(head, path, &wire);

@@ -9,6 +9,7 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 
+use crate::clock::Clock;
 use crate::ingress::service::Gateway;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
@@ -44,6 +45,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// Reads the file again; `None` when there is none.
     pub reloader: Option<Arc<Reloader>>,
+    /// Says how late deliveries are.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Admin {
@@ -109,6 +112,7 @@ impl Admin {
         self.metrics
             .dedup_keys
             .set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.store_metrics();
         self.metrics
             .dedup_forgotten_early
             .set(i64::try_from(forgotten).unwrap_or(i64::MAX));
@@ -125,6 +129,40 @@ impl Admin {
             "text/plain; version=0.0.4; charset=utf-8",
             self.metrics.exposition(),
         )
+    }
+
+    /// From counters in memory: a scrape never reads the store.
+    fn store_metrics(&self) {
+        let Some(store) = self.gateway.store() else {
+            return;
+        };
+        let usage = store.usage();
+        let metrics = &self.metrics.delivery;
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let now = self.clock.now();
+        for backend in &usage.backends {
+            let labels = [&*backend.backend];
+            metrics
+                .depth
+                .with_label_values(&labels)
+                .set(number(backend.depth));
+            let lag = backend
+                .due
+                .map_or(0.0, |due| now.duration_since(due).as_secs_f64().max(0.0));
+            metrics.due_lag.with_label_values(&labels).set(lag);
+        }
+        for (route, depth) in &usage.routes {
+            let gauge = metrics.route_depth.with_label_values(&[&**route]);
+            gauge.set(number(*depth));
+        }
+        for (file, bytes) in [("all", usage.file_bytes), ("wal", usage.wal_bytes)] {
+            let gauge = metrics.store_bytes.with_label_values(&[file]);
+            gauge.set(number(bytes));
+        }
+        metrics.logs_dropped.set(number(usage.logs_dropped));
+        metrics
+            .store_up
+            .set(if usage.trouble.is_none() { 1.0 } else { 0.0 });
     }
 
     /// A backend that is down does not make the gateway unready: it still has an answer for the
@@ -146,10 +184,15 @@ impl Admin {
             let status = reloader.status();
             json!({"applied_at": status.applied_at.to_string(), "fault": status.fault})
         });
+        let store = self
+            .gateway
+            .store()
+            .map(|store| json!({"trouble": store.usage().trouble}));
         let detail = json!({
             "ready": ready,
             "draining": !ready,
             "config": config,
+            "store": store,
             "backends": backends,
         });
         let status = if ready {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::ListenAddress;
-use crate::delivery::Backend;
+use crate::delivery::{Backend, Deliver, Mode};
 use crate::expr::Expander;
 use crate::ingress::rate_limit::Limiters;
 use crate::ingress::service::{ConnectionLimits, Listener};
@@ -40,6 +40,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// How requests are logged.
     pub log: LogSettings,
+    /// Where events are kept; `None` = nowhere.
+    pub store: Option<StoreSettings>,
     /// Every backend.
     pub backends: Vec<Arc<Backend>>,
     /// Every route, in the order of the file.
@@ -51,6 +53,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every delivery of every route, by the route's name.
+    pub fn plan(&self) -> Vec<(String, Vec<Arc<Deliver>>)> {
+        let one = |route: &Arc<Route>| (route.name.clone(), route.deliver.clone());
+        self.routes.iter().map(one).collect()
+    }
+
+    /// Routes and backends that events are queued for.
+    pub fn deliveries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.routes.iter().flat_map(|route| {
+            let queued = route.deliver.iter().filter(|one| one.mode != Mode::Proxy);
+            queued.map(|one| (route.name.as_str(), one.backend.name.as_str()))
+        })
+    }
+
     /// The names of all routes.
     pub fn route_names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| route.name.as_str())
@@ -80,6 +96,21 @@ pub struct ServerSettings {
 pub struct AdminSettings {
     /// Where it listens; `None` = nowhere.
     pub listen: Option<ListenAddress>,
+}
+
+/// Where events are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The most deliveries that may wait.
+    pub depth_max: u64,
+    /// The most bytes of its files.
+    pub bytes_max: u64,
+    /// Bytes of page cache.
+    pub cache_bytes: u64,
+    /// How long events are remembered after they have ended.
+    pub keep: Duration,
 }
 
 /// How requests are logged.

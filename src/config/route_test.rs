@@ -206,8 +206,9 @@ fn decide(gate: &Gate, head: &Head, body: &[u8], from: ClientAddr, now: Timestam
 
 /// The target in the first line of the request that the backend would get.
 fn backend_path(head: &Head, admitted: &Admitted<'_>) -> Option<String> {
-    let deliver = &admitted.route.deliver;
-    let path = admitted.rewritten_path();
+    let route = admitted.route;
+    let deliver = route.live().or(route.deliver.first().map(AsRef::as_ref))?;
+    let path = admitted.rewritten_path(deliver);
     let via = Via {
         peer: ClientAddr::Ip(IpAddr::from([127, 0, 0, 1])),
         peer_is_trusted: false,
@@ -215,6 +216,7 @@ fn backend_path(head: &Head, admitted: &Admitted<'_>) -> Option<String> {
         request_id: "",
         route: &admitted.route.name,
         verified: true,
+        attempt: None,
     };
     let wire = write_head(head, 0, deliver, path.as_deref(), via);
     let text = String::from_utf8_lossy(&wire).into_owned();

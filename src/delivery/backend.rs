@@ -1,10 +1,19 @@
 //! An application behind the gateway: where it is, how patient we are, how its health is asked.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::breaker::BreakerRule;
+use super::retry::RetryPolicy;
+
+/// How many queued deliveries are tried at once, unless the file says otherwise.
+pub const CONCURRENCY: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);
+/// How many bytes of an answer are kept, unless the file says otherwise.
+pub const ANSWER_BYTES: usize = 4 * 1024;
+
 /// A backend as the file describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
     /// Its name in the file.
     pub name: String,
@@ -24,6 +33,25 @@ pub struct Backend {
     pub host_header: Option<String>,
     /// How its health is asked; `None` = not at all.
     pub health: Option<Health>,
+    /// How queued deliveries are tried.
+    pub retry: RetryPolicy,
+    /// The most queued deliveries that are tried at once.
+    pub concurrency: NonZeroU32,
+    /// The most attempts in so much time; `None` = no limit.
+    pub rate: Option<Pace>,
+    /// When it is left alone; `None` = never.
+    pub breaker: Option<BreakerRule>,
+    /// How many bytes of the body of an answer are kept with an attempt.
+    pub answer_bytes_max: usize,
+}
+
+/// How many attempts may be made in how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In how long.
+    pub per: Duration,
 }
 
 impl Backend {
@@ -42,6 +70,11 @@ impl Backend {
             idle_timeout: timeout,
             host_header: None,
             health: None,
+            retry: RetryPolicy::default(),
+            concurrency: CONCURRENCY,
+            rate: None,
+            breaker: None,
+            answer_bytes_max: ANSWER_BYTES,
         }
     }
 }
@@ -182,6 +215,9 @@ pub enum Failure {
     /// `server.timeout.request` passed before the answer was whole.
     #[error("the request took too long while the backend was at it")]
     RequestTimeout,
+    /// What it should get could not be made of the event.
+    #[error("the request for the backend could not be made")]
+    Unmakeable,
     /// Connected, but the connection broke or spoke no HTTP before the answer was whole.
     #[error("the backend broke off before it answered")]
     BrokenOff,
@@ -191,7 +227,7 @@ impl Failure {
     /// The status the sender sees.
     pub fn status(self) -> u16 {
         match self {
-            Self::Unresolved | Self::Unreachable | Self::BrokenOff => 502,
+            Self::Unresolved | Self::Unreachable | Self::BrokenOff | Self::Unmakeable => 502,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => 504,
         }
     }
@@ -205,6 +241,7 @@ impl Failure {
             Self::ResponseTimeout => "backend_timeout",
             Self::RequestTimeout => "request_timeout",
             Self::BrokenOff => "backend_broken_off",
+            Self::Unmakeable => "request_unmakeable",
         }
     }
 }

@@ -1,10 +1,18 @@
-//! The way out: what a backend gets, and what became of it.
+//! The way out: what a backend gets, and what its answer means.
 //!
-//! [`backend`] says where a backend is and how patient we are with it; [`request`] writes the
-//! request that it gets; [`crate::outbound`] carries it there.
+//! [`backend`] says where a backend is and how patient we are with it; [`deliver`] where a route's
+//! events go; [`request`] writes the request that a backend gets; [`retry`] and [`breaker`] judge
+//! what became of it. Nothing here does anything: [`crate::outbound`] carries requests, and
+//! [`crate::dispatch`] decides when.
 
 pub mod backend;
+pub mod breaker;
+pub mod deliver;
+pub mod flow;
+pub mod outgoing;
 pub mod request;
+pub mod retry;
+pub mod view;
 
 pub use backend::Backend;
-pub use request::Deliver;
+pub use deliver::{Deliver, Mode};

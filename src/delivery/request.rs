@@ -2,15 +2,15 @@
 //!
 //! Not passed on: hop-by-hop headers (RFC 9110, 7.6.1), `Expect`, and inbound `Hookgate-*`, which
 //! nobody but the gateway may say. Added: `X-Forwarded-For|Proto|Host`, `X-Request-Id` where there
-//! is none, `Hookgate-Route`, `Hookgate-Verified`. A chunked body gets its `Content-Length`.
+//! is none, `Hookgate-Route`, `Hookgate-Verified`; for an event that may be tried again
+//! `Hookgate-Event-Id`, `Hookgate-Attempt` and, where there is none, `Webhook-Id`. A chunked body gets its `Content-Length`.
 //! Everything else keeps its place, its case and its bytes.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::backend::Backend;
+use super::deliver::Deliver;
 use crate::event::{ClientAddr, Head, Header, Headers};
 
 /// Hop-by-hop headers; those that `Connection` names come on top.
@@ -24,17 +24,6 @@ const HOP_BY_HOP: [&str; 8] = [
     "transfer-encoding",
     "upgrade",
 ];
-
-/// Where a route's events go and what is changed on the way.
-#[derive(Debug, Clone)]
-pub struct Deliver {
-    /// The backend.
-    pub backend: Arc<Backend>,
-    /// The path it gets; `None` = the sender's.
-    pub path: Option<Rewrite>,
-    /// Headers to set (`Some`) or to remove (`None`), in order.
-    pub headers: Vec<(String, Option<String>)>,
-}
 
 /// A path with captures in it (`/in/{tenant}/{*}`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +114,18 @@ pub struct Via<'a> {
     pub route: &'a str,
     /// Whether the signature was verified.
     pub verified: bool,
+    /// Which attempt of which event this is; `None` = the sender waits for the answer, and there
+    /// will be no other.
+    pub attempt: Option<AttemptId<'a>>,
+}
+
+/// One attempt of an event.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptId<'a> {
+    /// The id of the event, the same for all its attempts.
+    pub event: &'a str,
+    /// The number of the attempt, from 1.
+    pub number: u32,
 }
 
 /// Writes the head of the request that the backend gets, ready for the wire.
@@ -185,6 +186,13 @@ fn headers(head: &Head, body_bytes: usize, deliver: &Deliver, via: Via<'_>) -> H
         "Hookgate-Verified",
         if via.verified { "true" } else { "false" },
     );
+    if let Some(attempt) = via.attempt {
+        if headers.first("webhook-id").is_none() {
+            headers.push("Webhook-Id", attempt.event.to_owned());
+        }
+        headers.push("Hookgate-Event-Id", attempt.event.to_owned());
+        headers.push("Hookgate-Attempt", attempt.number.to_string());
+    }
     for (name, value) in &deliver.headers {
         match value {
             Some(value) => headers.set(name, value.clone()),

@@ -97,6 +97,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The key that it holds.
+    pub fn key(&self) -> DedupKey {
+        self.key
+    }
+
     fn new(key: DedupKey, ledger: std::sync::Arc<dyn Settle>) -> Self {
         Self {
             key,
@@ -120,6 +125,14 @@ impl Drop for Ticket {
     }
 }
 
+/// A namespace as a number.
+fn scope(namespace: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(namespace.as_bytes()).into();
+    let mut scope = [0; 8];
+    scope.copy_from_slice(digest.split_at(8).0);
+    u64::from_be_bytes(scope)
+}
+
 /// Waits for the outcome of a request in flight.
 pub struct Waiter(watch::Receiver<Option<Recorded>>);
 
@@ -139,7 +152,35 @@ pub enum Standing {
     Duplicate(Recorded),
 }
 
+impl DedupKey {
+    /// A key that was stored.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> [u8; 16] {
+        self.0
+    }
+}
+
 impl DedupRule {
+    /// The namespace as a number, by which its keys can be found together.
+    pub fn scope(&self) -> u64 {
+        scope(&self.namespace)
+    }
+
+    /// The key of a request, for a store to claim; `None` = it is not a duplicate of anything.
+    ///
+    /// # Errors
+    /// [`Refusal::DedupKeyMissing`].
+    pub fn key_of(&self, head: &Head, body: &[u8]) -> Result<Option<DedupKey>, Refusal> {
+        if self.lets_through(head) {
+            return Ok(None);
+        }
+        self.key(&Request::new(head, body))
+    }
+
     /// Claims the key of a request; waits, within the rule's limit, for a first one in flight.
     ///
     /// # Errors
@@ -151,10 +192,7 @@ impl DedupRule {
         body: &[u8],
         clock: &dyn crate::clock::Clock,
     ) -> Result<Standing, Refusal> {
-        if self.lets_through(head) {
-            return Ok(Standing::New(None));
-        }
-        let Some(key) = self.key(&Request::new(head, body))? else {
+        let Some(key) = self.key_of(head, body)? else {
             return Ok(Standing::New(None));
         };
         let settled = async {

@@ -12,7 +12,7 @@ use super::rate_limit::{LimitRule, LimitStage};
 use super::refusal::Refusal;
 use super::router::{Captures, Router};
 use super::source_addr::{AddressRule, TrustedProxies};
-use crate::delivery::Deliver;
+use crate::delivery::deliver::{Deliver, Mode, Reply};
 use crate::event::{ClientAddr, Head};
 use crate::secret::Secret;
 use crate::signature::handshake::{Answer, Handshake};
@@ -41,8 +41,14 @@ pub struct Route {
     pub event_id: Vec<Place>,
     /// Where the type of an event stands.
     pub event_type: Vec<Place>,
-    /// Where accepted events go.
-    pub deliver: Deliver,
+    /// Where accepted events go; at most one of them is not queued.
+    pub deliver: Vec<Arc<Deliver>>,
+    /// The most deliveries of it that may wait.
+    pub depth_max: Option<u64>,
+    /// What is answered to a new event that is on disk.
+    pub accepted: Reply,
+    /// What is answered to one that was accepted before.
+    pub duplicate: Reply,
 }
 
 /// How a route authenticates requests.
@@ -173,9 +179,9 @@ impl Gate {
 }
 
 impl Admitted<'_> {
-    /// The path that the backend gets in place of the sender's; `None` = the sender's.
-    pub fn rewritten_path(&self) -> Option<String> {
-        let rewrite = self.route.deliver.path.as_ref()?;
+    /// The path that a backend gets in place of the sender's; `None` = the sender's.
+    pub fn rewritten_path(&self, deliver: &Deliver) -> Option<String> {
+        let rewrite = deliver.path.as_ref()?;
         Some(rewrite.fill(|name| self.captures.find(name)))
     }
 
@@ -238,6 +244,17 @@ impl Route {
                 Err(reason) => Err(check.refusal(reason)),
             },
         }
+    }
+
+    /// The delivery whose answer is the sender's; `None` = all of them are queued.
+    pub fn live(&self) -> Option<&Deliver> {
+        let all = self.deliver.iter().map(AsRef::as_ref);
+        all.into_iter().find(|one| one.mode != Mode::Queue)
+    }
+
+    /// Whether it needs a store.
+    pub fn queues(&self) -> bool {
+        self.deliver.iter().any(|one| one.mode != Mode::Proxy)
     }
 
     /// The provider's id of this event, where it has one.

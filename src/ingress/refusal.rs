@@ -10,6 +10,9 @@ use super::rate_limit::LimitQuota;
 use crate::signature::Reason;
 use crate::signature::handshake::HandshakeRefusal;
 
+/// How long a sender is asked to wait when the disk fails.
+const STORE_RETRY_SECONDS: u64 = 10;
+
 /// Why a request was turned away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -90,6 +93,17 @@ pub enum Refusal {
     /// The first request of this event is in flight, and took longer than a duplicate waits.
     #[error("the first request of this event is still in flight")]
     StillInFlight,
+    /// So many deliveries wait that no more are taken.
+    #[error("more deliveries wait than the {limit} allows")]
+    QueueFull {
+        /// Whose limit it is (`route`, `store`).
+        limit: &'static str,
+        /// When there should be room.
+        retry_after: Duration,
+    },
+    /// The disk does not take the event.
+    #[error("{0}")]
+    StoreUnavailable(String),
     /// A handshake that must not be answered.
     #[error("handshake: {0}")]
     Handshake(HandshakeRefusal),
@@ -135,6 +149,8 @@ impl Refusal {
             Self::RateLimited { .. } => row(429, "rate_limited", Level::WARN),
             Self::DedupKeyMissing { .. } => row(400, "dedup_key_missing", Level::WARN),
             Self::StillInFlight => row(503, "still_in_flight", Level::WARN),
+            Self::QueueFull { .. } => row(503, "queue_full", Level::WARN),
+            Self::StoreUnavailable(_) => row(503, "store_unavailable", Level::ERROR),
             Self::Handshake(_) => row(403, "handshake_refused", Level::WARN),
         }
     }
@@ -151,6 +167,12 @@ impl Refusal {
         match self {
             Self::MethodNotAllowed { allow } => vec![("Allow", allow.join(", "))],
             Self::StillInFlight => vec![("Retry-After", "1".to_owned())],
+            Self::QueueFull { retry_after, .. } => {
+                vec![("Retry-After", retry_after.as_secs().max(1).to_string())]
+            }
+            Self::StoreUnavailable(_) => {
+                vec![("Retry-After", STORE_RETRY_SECONDS.to_string())]
+            }
             Self::RateLimited { retry_after, quota } => {
                 let seconds = retry_after.as_secs().saturating_add(1);
                 let (burst, window) = (quota.burst, quota.window_seconds());

@@ -153,6 +153,11 @@ fn is_ipv6(name: &str) -> bool {
 pub struct Captures(Vec<(String, String)>);
 
 impl Captures {
+    /// All of them, in their order.
+    pub fn to_vec(&self) -> Vec<(String, String)> {
+        self.0.clone()
+    }
+
     /// The value captured under `name`.
     pub fn find(&self, name: &str) -> Option<&str> {
         self.0

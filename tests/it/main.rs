@@ -18,6 +18,7 @@ mod logs;
 mod operations;
 mod presets;
 mod proxy_protocol;
+mod queue;
 mod rate_limits;
 mod refusals;
 mod reloads;

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use super::{Compiler, value};
-use crate::config::decode::Field;
+use crate::config::decode::{Field, TextOr};
 use crate::config::raw::backend as raw;
 use crate::config::yaml::Span;
-use crate::delivery::backend::{Backend, Health, Origin, OriginError, Tls};
+use crate::delivery::backend::{
+    ANSWER_BYTES, Backend, CONCURRENCY, Health, Origin, OriginError, Pace, Tls,
+};
+use crate::delivery::breaker::BreakerRule;
+use crate::delivery::retry::{Backoff, Jitter, RetryPolicy};
 
 const CONNECT: Duration = Duration::from_secs(2);
 const RESPONSE: Duration = Duration::from_secs(10);
@@ -14,6 +18,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 const HEALTH_FAILURES: u8 = 3;
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+const ANSWER_BYTES_CEILING: usize = 64 * 1024;
 const SHAPE: &str = "write http://HOST:PORT or https://HOST:PORT, with a path if need be";
 
 impl Compiler<'_> {
@@ -31,6 +37,9 @@ impl Compiler<'_> {
         let idle_timeout = period(|timeouts| &timeouts.idle, IDLE);
         let host_header = self.host_header(raw);
         let health = self.health(raw, several);
+        let retry = self.retry(value(&raw.retry));
+        let breaker = self.breaker(raw);
+        let answer_bytes_max = self.answer_bytes_max(raw);
         let first = origins.first()?.clone();
         Some(Backend {
             name: name.to_owned(),
@@ -42,7 +51,93 @@ impl Compiler<'_> {
             idle_timeout,
             host_header,
             health,
+            retry,
+            concurrency: value(&raw.concurrency).copied().unwrap_or(CONCURRENCY),
+            rate: value(&raw.rate).map(|rate| Pace {
+                count: rate.count(),
+                per: rate.per(),
+            }),
+            breaker,
+            answer_bytes_max,
         })
+    }
+
+    fn retry(&mut self, raw: Option<&raw::Retry>) -> RetryPolicy {
+        let default = RetryPolicy::default();
+        let Some(raw) = raw else { return default };
+        let backoff = value(&raw.backoff).map(|raw| self.backoff(raw));
+        let asked = value(&raw.retry_after);
+        let honoured = asked.and_then(|asked| value(&asked.honour)) != Some(&false);
+        let max = asked.map(|asked| self.period(&asked.max, RETRY_AFTER_MAX));
+        RetryPolicy {
+            attempts: value(&raw.attempts).copied().unwrap_or(default.attempts),
+            backoff: backoff.unwrap_or(default.backoff),
+            give_up_after: self.period(&raw.give_up_after, default.give_up_after),
+            retry_after_max: honoured.then(|| max.unwrap_or(RETRY_AFTER_MAX)),
+        }
+    }
+
+    fn backoff(&mut self, raw: &raw::Backoff) -> Backoff {
+        let default = Backoff::default();
+        let factor = raw.factor.as_ref().and_then(|field| {
+            let factor = *field.get()?;
+            if !(1.0..=100.0).contains(&factor) {
+                let help = "write a number from 1 (always the same pause) to 100";
+                self.fault_with_help(field.span, format!("{factor} is no factor of pauses"), help);
+            }
+            Some(factor)
+        });
+        let base = self.period(&raw.base, default.base);
+        let max = self.period(&raw.max, default.max.max(base));
+        if let Some(field) = raw.max.as_ref().filter(|_| max < base) {
+            let message = "the longest pause is shorter than the first";
+            let help = format!(
+                "write at least {}, the first pause",
+                humantime::format_duration(base)
+            );
+            self.fault_with_help(field.span, message, help);
+        }
+        Backoff {
+            base,
+            factor: factor.unwrap_or(default.factor),
+            max,
+            jitter: match value(&raw.jitter) {
+                None | Some(raw::Jitter::Full) => Jitter::Full,
+                Some(raw::Jitter::None) => Jitter::None,
+            },
+        }
+    }
+
+    fn breaker(&mut self, raw: &raw::Backend) -> Option<BreakerRule> {
+        let default = BreakerRule::default();
+        let Some(field) = &raw.breaker else {
+            return Some(default);
+        };
+        match field.get()? {
+            TextOr::Text(text) if text == "off" => None,
+            TextOr::Text(text) => {
+                let help = "write `off`, or {failures: 10, open: 30s, probes: 1}";
+                self.fault_with_help(field.span, format!("`{text}` is no breaker"), help);
+                None
+            }
+            TextOr::Full(raw) => Some(BreakerRule {
+                failures: value(&raw.failures).copied().unwrap_or(default.failures),
+                open: self.period(&raw.open, default.open),
+                probes: value(&raw.probes).copied().unwrap_or(default.probes),
+            }),
+        }
+    }
+
+    fn answer_bytes_max(&mut self, raw: &raw::Backend) -> usize {
+        let Some(field) = &raw.answer_max else {
+            return ANSWER_BYTES;
+        };
+        let bytes = field.get().map_or(ANSWER_BYTES, |size| size.as_usize());
+        if bytes > ANSWER_BYTES_CEILING {
+            let help = "write at most 64KiB: it is kept with every attempt";
+            self.fault_with_help(field.span, "that much of an answer is not kept", help);
+        }
+        bytes
     }
 
     fn origins(&mut self, raw: &raw::Backend) -> Option<Vec<Origin>> {

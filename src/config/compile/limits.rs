@@ -109,7 +109,7 @@ impl Compiler<'_> {
     }
 
     /// A place in its short form: `$.path` or `header:NAME`.
-    fn text_place(&mut self, span: Span, text: &str, help: &str) -> Option<Place> {
+    pub(super) fn text_place(&mut self, span: Span, text: &str, help: &str) -> Option<Place> {
         if text.starts_with('$') {
             return self.json_place(span, text);
         }

@@ -1,11 +1,13 @@
 //! Raw types → runtime types, through the runtime types' own constructors; collects every fault.
 
 mod backend;
+mod deliver;
 mod limits;
 mod provider;
 mod route;
 mod scheme_key;
 mod server;
+mod store;
 mod tests;
 mod verify;
 
@@ -108,12 +110,15 @@ impl Compiler<'_> {
         let routes = self.all_routes(file, proxies);
         let tests = self.route_tests(file);
         let (routes, gate) = routes?;
+        let store = self.store(file, &routes);
+        self.namespaces(file, &routes);
         let mut backends: Vec<_> = self.backends.values().flatten().cloned().collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         Some(Config {
             server,
             admin,
             log,
+            store,
             backends,
             routes,
             gate,

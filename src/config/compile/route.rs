@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Compiler, HEADER_SHAPE, value};
+use super::{Compiler, value};
 use crate::config::decode::Field;
 use crate::config::raw::route as raw;
-use crate::config::yaml::Span;
-use crate::delivery::request::{Deliver, Rewrite, RewriteError};
+use crate::delivery::deliver::Reply;
 use crate::ingress::Route;
 use crate::ingress::router::{HostPattern, PathPattern, PatternError, Router};
 use crate::ingress::source_addr::AddressRule;
@@ -15,21 +14,6 @@ use crate::signature::Preset;
 use crate::signature::handshake::Handshake;
 
 const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
-/// What `deliver.headers` cannot change: the gateway frames the request, and names the host.
-const FIXED_HEADERS: [&str; 10] = [
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-];
-/// What only the gateway says about a request.
-const OWN_HEADERS: &str = "hookgate-";
 
 impl Compiler<'_> {
     pub(super) fn route(
@@ -62,7 +46,9 @@ impl Compiler<'_> {
         };
         let addresses = webhook.map(|webhook| self.addresses(webhook, known));
         let verify_token = webhook.and_then(|webhook| self.verify_token(webhook, known));
-        let deliver = deliver.and_then(|deliver| self.deliver(deliver, path.as_ref()));
+        let deliver =
+            deliver.and_then(|list| self.deliveries(raw.deliver.span, list, path.as_ref()));
+        let replies = self.replies(webhook);
         let (webhook, path, check, deliver) = (webhook?, path?, check?, deliver?);
         let handshakes: Vec<_> = presets
             .iter()
@@ -96,7 +82,10 @@ impl Compiler<'_> {
             check: check.map(|check| check.check),
             handshakes,
             verify_token,
-            deliver,
+            deliver: deliver.into_iter().map(Arc::new).collect(),
+            depth_max: value(&raw.depth_max).map(|max| max.get()),
+            accepted: replies.0,
+            duplicate: replies.1,
         });
         for host in hosts? {
             if let Err(other) = router.add(host, &path, &methods, route.clone()) {
@@ -115,6 +104,50 @@ impl Compiler<'_> {
         }
         self.methods.insert(name.to_owned(), methods);
         Some(route)
+    }
+
+    /// What new events and duplicates are answered once they are on disk.
+    fn replies(&mut self, webhook: Option<&raw::Webhook>) -> (Reply, Reply) {
+        let respond = webhook.and_then(|webhook| value(&webhook.respond));
+        let mut reply =
+            |field: Option<&Field<raw::Reply>>, status| match field.and_then(|field| field.get()) {
+                None => Reply::empty(status),
+                Some(raw) => self.reply(raw, status),
+            };
+        (
+            reply(respond.and_then(|respond| respond.accepted.as_ref()), 202),
+            reply(respond.and_then(|respond| respond.duplicate.as_ref()), 200),
+        )
+    }
+
+    fn reply(&mut self, raw: &raw::Reply, default: u16) -> Reply {
+        let status = value(&raw.status).copied().unwrap_or(default);
+        if let Some(field) = raw
+            .status
+            .as_ref()
+            .filter(|_| !(200..=299).contains(&status))
+        {
+            let help = "write a status from 200 to 299: others make a provider send it again";
+            let message = format!("{status} does not say that an event was accepted");
+            self.fault_with_help(field.span, message, help);
+        }
+        let body = value(&raw.body).cloned().unwrap_or_default();
+        let content_type = value(&raw.content_type).cloned();
+        let is_value = |text: &String| http::HeaderValue::from_str(text).is_ok();
+        if let Some(field) = raw
+            .content_type
+            .as_ref()
+            .filter(|_| !content_type.as_ref().is_none_or(is_value))
+        {
+            let help = "write one like `application/json`";
+            self.fault_with_help(field.span, "this is no Content-Type", help);
+        }
+        let plain = || "text/plain; charset=utf-8".to_owned();
+        Reply {
+            status,
+            content_type: (!body.is_empty()).then(|| content_type.unwrap_or_else(plain)),
+            body,
+        }
     }
 
     fn path(&mut self, webhook: &raw::Webhook) -> Option<PathPattern> {
@@ -250,91 +283,6 @@ impl Compiler<'_> {
         }
         Some(token.clone())
     }
-
-    fn deliver(&mut self, raw: &raw::Deliver, path: Option<&PathPattern>) -> Option<Deliver> {
-        let name = raw.to.get();
-        let backend = match name.map(|name| self.backends.get(name)) {
-            Some(Some(backend)) => backend.clone(),
-            Some(None) => {
-                if self.backends_known {
-                    let name = name.cloned().unwrap_or_default();
-                    let mut known: Vec<String> = self.backends.keys().cloned().collect();
-                    known.sort();
-                    let known = known.iter().map(String::as_str);
-                    self.unknown(raw.to.span, "backend", &name, known);
-                }
-                None
-            }
-            None => None,
-        };
-        let rewrite = match (&raw.path, path) {
-            (Some(field), Some(path)) => field
-                .get()
-                .and_then(|text| self.rewrite(field.span, text, path)),
-            (Some(_), None) | (None, _) => None,
-        };
-        let headers = self.deliver_headers(raw);
-        Some(Deliver {
-            backend: backend?,
-            path: rewrite,
-            headers,
-        })
-    }
-
-    fn rewrite(&mut self, span: Span, text: &str, path: &PathPattern) -> Option<Rewrite> {
-        match Rewrite::parse(text, |name| path.captures(name)) {
-            Ok(rewrite) => Some(rewrite),
-            Err(error) => {
-                let help = match error {
-                    RewriteError::NoSlash => format!("write `/{text}`"),
-                    RewriteError::Brace => "write it like `/in/{tenant}`".to_owned(),
-                    RewriteError::Unknown(_) => captured(path),
-                    RewriteError::Character('?') => {
-                        "take the query away: the sender's is passed on".to_owned()
-                    }
-                    RewriteError::Character(_) => {
-                        "write it percent-encoded (%20 for a space)".to_owned()
-                    }
-                };
-                self.fault_with_help(span, error.to_string(), help);
-                None
-            }
-        }
-    }
-
-    fn deliver_headers(&mut self, raw: &raw::Deliver) -> Vec<(String, Option<String>)> {
-        let mut headers = Vec::new();
-        for (key, field) in value(&raw.headers).into_iter().flatten() {
-            let name = &key.name;
-            if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-                let message = format!("`{name}` is not the name of a header");
-                self.fault_with_help(key.span, message, HEADER_SHAPE);
-            }
-            if FIXED_HEADERS
-                .iter()
-                .any(|fixed| fixed.eq_ignore_ascii_case(name))
-            {
-                let help = "`backends.NAME.host_header` sets the host; framing is the gateway's";
-                self.fault_with_help(key.span, format!("`{name}` cannot be set here"), help);
-            }
-            let Some(text) = field.get() else { continue };
-            if text.is_some() && name.to_ascii_lowercase().starts_with(OWN_HEADERS) {
-                let help = "what begins with `Hookgate-` is the gateway's own word; choose \
-                            another name";
-                self.fault_with_help(key.span, format!("`{name}` cannot be set here"), help);
-            }
-            let is_value = |text: &String| http::HeaderValue::from_str(text).is_ok();
-            if !text.as_ref().is_none_or(is_value) {
-                // It may be a secret that was pasted with its line break.
-                self.hidden.push(field.span);
-                let message = format!("the value of `{name}` cannot stand in a header");
-                let help = "take line breaks and other control characters out of it";
-                self.fault_with_help(field.span, message, help);
-            }
-            headers.push((name.clone(), text.clone()));
-        }
-        headers
-    }
 }
 
 /// Every secret of a route, whichever way it belongs to.
@@ -349,17 +297,4 @@ fn secrets(webhook: &raw::Webhook) -> impl Iterator<Item = &Secret> {
         .filter_map(value)
         .flatten()
         .filter_map(|field| field.get())
-}
-
-/// What a rewrite may ask for.
-fn captured(path: &PathPattern) -> String {
-    let names: Vec<_> = path
-        .capture_names()
-        .map(|name| format!("`{{{name}}}`"))
-        .collect();
-    if names.is_empty() {
-        "write `{name}` segments or `/*` in `webhook.path` to capture something".to_owned()
-    } else {
-        format!("`{}` captures {}", path.as_str(), names.join(" and "))
-    }
 }

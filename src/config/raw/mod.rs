@@ -4,10 +4,12 @@
 //! `conf/schema.json`.
 
 pub mod backend;
+pub mod deliver;
 pub mod limits;
 pub mod provider;
 pub mod route;
 pub mod server;
+pub mod store;
 pub mod tests;
 pub mod verify;
 
@@ -29,6 +31,8 @@ pub struct File {
     /// A folder with one file for each secret, relative to this file. `${{ secret.NAME }}` is the
     /// environment variable HOOKGATE_SECRET_NAME, or else the file NAME in this folder.
     pub secrets_dir: Option<Field<String>>,
+    /// Where events are kept. Default: the folder `data` beside this file, if a route queues.
+    pub store: Option<Field<store::Store>>,
     /// The applications behind the gateway, by name.
     pub backends: Field<Entries<backend::Backend>>,
     /// Where events come from, how they are checked, where they go; by name.

@@ -1,11 +1,14 @@
 //! `routes.NAME`.
 
+use std::num::NonZeroU64;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::deliver::Deliver;
 use super::limits::{Dedup, RateLimit};
 use super::verify::Verify;
-use crate::config::decode::{Entries, Field, OneOrMany};
+use crate::config::decode::{Field, OneOrMany};
 use crate::config::units::Size;
 use crate::secret::Secret;
 
@@ -17,8 +20,11 @@ pub struct Route {
     pub webhook: Field<Webhook>,
     /// How events are told apart, so that the same one reaches the backend once.
     pub dedup: Option<Field<Dedup>>,
-    /// Where events go.
-    pub deliver: Field<Deliver>,
+    /// Where events go: to one backend, or to each of a list. At most one of a list is not
+    /// `mode: queue`.
+    pub deliver: Field<OneOrMany<Deliver>>,
+    /// The most deliveries of this route that may wait. Default: only `store.depth_max`.
+    pub depth_max: Option<Field<NonZeroU64>>,
 }
 
 /// How webhooks come in.
@@ -44,6 +50,8 @@ pub struct Webhook {
     pub rate_limit: Option<Field<OneOrMany<RateLimit>>>,
     /// What the provider's handshake needs.
     pub handshake: Option<Field<Handshake>>,
+    /// What senders are answered when their event is on disk (`mode: queue` and `spill`).
+    pub respond: Option<Field<Respond>>,
 }
 
 /// What the provider's handshake needs.
@@ -54,25 +62,24 @@ pub struct Handshake {
     pub verify_token: Option<Field<Secret>>,
 }
 
-/// Where events go.
+/// What senders are answered when their event is on disk.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Deliver {
-    /// The name of a backend.
-    pub to: Field<String>,
-    /// How: `proxy` = the sender gets the backend's own answer. Default: proxy.
-    pub mode: Option<Field<Mode>>,
-    /// The path the backend gets; `{name}` and `{*}` stand for what the webhook's path captured.
-    /// Default: the sender's path.
-    pub path: Option<Field<String>>,
-    /// Headers to set, or with `null` to remove, for the backend.
-    pub headers: Option<Field<Entries<Option<String>>>>,
+pub struct Respond {
+    /// To a new event. Default: 202 without a body.
+    pub accepted: Option<Field<Reply>>,
+    /// To an event that was accepted before. Default: 200 without a body.
+    pub duplicate: Option<Field<Reply>>,
 }
 
-/// How events are delivered.
-#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// The sender gets the backend's own answer.
-    Proxy,
+/// An answer to a sender.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Reply {
+    /// The status, from 200 to 299.
+    pub status: Option<Field<u16>>,
+    /// The body. Default: none.
+    pub body: Option<Field<String>>,
+    /// The Content-Type of the body. Default: text/plain; charset=utf-8.
+    pub content_type: Option<Field<String>>,
 }

@@ -1,31 +1,18 @@
 //! What a backend gets, byte for byte.
 
-use super::*;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::*;
+use crate::delivery::backend::{Backend, Origin};
+
 fn backend() -> Backend {
-    Backend {
-        name: "app".into(),
-        tls: None,
-        authorities: vec![crate::delivery::backend::Authority {
-            host: "app".into(),
-            port: 3000,
-        }],
-        base_path: String::new(),
-        connect_timeout: Duration::from_secs(1),
-        response_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        host_header: None,
-        health: None,
-    }
+    let origin = Origin::parse("http://app:3000").unwrap();
+    Backend::at(origin, Duration::from_secs(1))
 }
 
 fn deliver(backend: Backend) -> Deliver {
-    Deliver {
-        backend: Arc::new(backend),
-        path: None,
-        headers: Vec::new(),
-    }
+    Deliver::proxy(Arc::new(backend))
 }
 
 fn head(lines: &[(&str, &str)]) -> Head {
@@ -49,6 +36,7 @@ fn via() -> Via<'static> {
         request_id: "req-1",
         route: "stripe",
         verified: true,
+        attempt: None,
     }
 }
 
@@ -224,4 +212,37 @@ fn a_rewrite_is_filled_with_what_the_path_captured() {
     check("/{tenant", RewriteError::Brace);
     check("/tenant}", RewriteError::Brace);
     check("/a?b", RewriteError::Character('?'));
+}
+
+#[test]
+fn an_attempt_says_which_event_and_which_one_it_is() {
+    let attempt = |number| Via {
+        attempt: Some(AttemptId {
+            event: "0199-a",
+            number,
+        }),
+        ..via()
+    };
+    let deliver = deliver(backend());
+    let ours = |lines: &[(&str, &str)], number| -> Vec<String> {
+        let written = written(lines, 0, &deliver, attempt(number));
+        let is_ours = |line: &String| {
+            let name = line.to_ascii_lowercase();
+            name.starts_with("webhook-id") || name.starts_with("hookgate-")
+        };
+        written.into_iter().filter(is_ours).collect()
+    };
+    assert_eq!(
+        ours(&[("Hookgate-Attempt", "99")], 3),
+        [
+            "Hookgate-Route: stripe",
+            "Hookgate-Verified: true",
+            "Webhook-Id: 0199-a",
+            "Hookgate-Event-Id: 0199-a",
+            "Hookgate-Attempt: 3"
+        ]
+    );
+    let kept = ours(&[("webhook-id", "msg_1")], 1);
+    assert_eq!(kept.first().unwrap(), "webhook-id: msg_1");
+    assert!(!kept.contains(&"Webhook-Id: 0199-a".to_owned()));
 }

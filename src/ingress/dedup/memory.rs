@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{Claim, DedupKey, Ledger, Recorded, Settle, Ticket, Waiter};
 
 /// How many keys are remembered.
-const KEYS_MAX: usize = 1_000_000;
+pub const KEYS_MAX: usize = 1_000_000;
 /// How many bytes of answers are remembered.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a key costs besides its answer, for the sum of bytes.
@@ -61,6 +61,15 @@ impl MemoryLedger {
             bytes_max,
             this: this.clone(),
         })
+    }
+
+    /// Remembers an event of an earlier process, until `until` (monotonic).
+    pub fn restore(&self, key: DedupKey, until: Duration, answer: Recorded) {
+        let mut table = self.lock();
+        table.bytes += cost(&answer);
+        table.expiry.push(Reverse((until, key)));
+        table.entries.insert(key, Entry::Settled { answer, until });
+        table.shrink(self.keys_max, self.bytes_max);
     }
 
     /// A panic elsewhere leaves the table as it was between two steps: it is still good.

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use tracing::Level;
 
 use super::answer::{Cut, LINGER_BYTES_MAX, Written, end, end_with, write};
-use super::request::{Caller, SessionBody, declared_bytes, expects_continue, request_id};
+use super::durable::Genuine;
+use super::request::{Caller, SessionBody, declared_bytes, expects_continue};
 use super::{Gateway, Snapshot};
 use crate::delivery::backend::Failure;
 use crate::event::{ClientAddr, Head, Verdict};
@@ -21,6 +22,7 @@ use crate::ingress::rate_limit::LimitStage;
 use crate::ingress::refusal::Refusal;
 use crate::request_log;
 use crate::signature::handshake::Answer as HandshakeAnswer;
+use crate::store::EventId;
 
 /// One request and its answer: what is known so far, for the metric and the log line at the end.
 pub(super) struct Exchange<'a> {
@@ -28,6 +30,7 @@ pub(super) struct Exchange<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) peer: ClientAddr,
     pub(super) scheme: &'static str,
+    pub(super) event_id: EventId,
     pub(super) request_id: String,
     pub(super) started: Instant,
 }
@@ -53,7 +56,11 @@ struct Known<'a> {
 }
 
 impl<'a> Outcome<'a> {
-    fn refused(route: Option<&'a Arc<Route>>, client: ClientAddr, refusal: &Refusal) -> Self {
+    pub(super) fn refused(
+        route: Option<&'a Arc<Route>>,
+        client: ClientAddr,
+        refusal: &Refusal,
+    ) -> Self {
         let row = refusal.row();
         Self {
             route,
@@ -73,12 +80,14 @@ impl<'a> Exchange<'a> {
     /// Begins when the head of a request is there.
     pub(super) fn new(gateway: &'a Gateway, snapshot: &'a Snapshot, caller: Caller) -> Self {
         gateway.metrics.in_flight.inc();
+        let event_id = EventId::new(gateway.clock.now());
         Self {
             gateway,
             snapshot,
             peer: caller.peer,
             scheme: caller.scheme,
-            request_id: request_id(gateway.clock.as_ref()),
+            event_id,
+            request_id: event_id.to_string(),
             started: Instant::now(),
         }
     }
@@ -134,7 +143,8 @@ impl<'a> Exchange<'a> {
             outcome.fail(Failure::RequestTimeout, Failure::RequestTimeout.status());
             outcome.verdict = Verdict::Accepted;
             outcome.asked_backend = true;
-            let labels = [&route.deliver.backend.name, Failure::RequestTimeout.label()];
+            let backend = route.live().map_or("", |live| live.backend.name.as_str());
+            let labels = [backend, Failure::RequestTimeout.label()];
             self.gateway
                 .metrics
                 .backend_answers
@@ -230,6 +240,23 @@ impl<'a> Exchange<'a> {
         permit: Permit,
         known: &Known<'a>,
     ) -> (Outcome<'a>, Written) {
+        let genuine = Genuine {
+            head,
+            body,
+            admitted,
+            permit: &permit,
+        };
+        if admitted.route.live().is_none() {
+            if let Err(refusal) = admitted.limit(LimitStage::After, head, body) {
+                let written = self.write_refusal(session, &refusal).await;
+                let client = admitted.client;
+                return (
+                    Outcome::refused(Some(admitted.route), client, &refusal),
+                    written,
+                );
+            }
+            return self.enqueue(session, &genuine).await;
+        }
         // What only passes because its route observes must not suppress a genuine event.
         let is_forged = permit.observed().is_some();
         let standing = match admitted.limit(LimitStage::After, head, body) {
@@ -246,8 +273,7 @@ impl<'a> Exchange<'a> {
         match standing {
             Ok(Standing::New(ticket)) => {
                 let _ = known.asked_backend.set(());
-                self.forward(session, head, body, admitted, permit, ticket)
-                    .await
+                self.forward(session, &genuine, ticket).await
             }
             Ok(Standing::Duplicate(answer)) => {
                 self.repeat(session, admitted, &permit, answer).await
@@ -329,7 +355,11 @@ impl<'a> Exchange<'a> {
         self.write_refusal(session, refusal).await
     }
 
-    async fn write_refusal(&self, session: &mut ServerSession, refusal: &Refusal) -> Written {
+    pub(super) async fn write_refusal(
+        &self,
+        session: &mut ServerSession,
+        refusal: &Refusal,
+    ) -> Written {
         write(session, refusal.status(), &refusal.headers(), Bytes::new()).await
     }
 
@@ -363,7 +393,9 @@ impl<'a> Exchange<'a> {
             detail: outcome.detail,
             level: outcome.level,
             status: outcome.status,
-            backend: backend.map_or("", |route| route.deliver.backend.name.as_str()),
+            backend: backend
+                .and_then(|route| route.live())
+                .map_or("", |live| live.backend.name.as_str()),
             body_bytes: outcome.body_bytes,
             took,
         };

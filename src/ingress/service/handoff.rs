@@ -1,21 +1,29 @@
 //! Hands an accepted request to its backend, and the backend's answer to the sender.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tracing::Level;
 
 use super::answer::{Cut, Written, relayed_header, write};
+use super::durable::{Genuine, write_reply};
 use super::exchange::{Exchange, Outcome};
 use super::request::status_class;
 use crate::delivery::backend::Failure;
+use crate::delivery::deliver::{Deliver, Mode, Reply};
+use crate::delivery::outgoing::{self, Outgoing};
 use crate::delivery::request::{Via, write_head};
-use crate::event::{Head, Verdict};
-use crate::ingress::dedup::{Recorded, Ticket};
+use crate::delivery::retry::{Death, Outcome as RetryOutcome};
+use crate::event::Verdict;
+use crate::ingress::dedup::{DedupKey, Recorded, Ticket};
 use crate::ingress::gate::{Admitted, Permit, Route};
+use crate::ingress::refusal::Refusal;
 use crate::outbound::Answer;
+use crate::store::{Attempt, End, Event};
 
 /// The longest body of an answer that is kept for duplicates.
 const RECORDED_BYTES_MAX: usize = 64 * 1024;
@@ -40,31 +48,56 @@ impl<'a> Exchange<'a> {
     pub(super) async fn forward(
         &self,
         session: &mut ServerSession,
-        head: &Head,
-        body: &Bytes,
-        admitted: &Admitted<'a>,
-        permit: Permit,
+        genuine: &Genuine<'_, 'a>,
         ticket: Option<Ticket>,
     ) -> (Outcome<'a>, Written) {
-        let route = admitted.route;
-        let wire = self.wire_head(head, body, admitted, &permit);
-        let asked = Instant::now();
-        let answer = match self.snapshot.roads.to(&route.deliver.backend) {
-            Some(road) => road.send(&head.method, &wire, body).await,
-            None => Err(Failure::Unresolved),
+        let route = genuine.admitted.route;
+        let Some(deliver) = route.live() else {
+            return self.enqueue(session, genuine).await;
+        };
+        let event = self.gateway.store().map(|_| self.event(genuine));
+        let live = Live {
+            deliver,
+            event,
+            key: ticket.as_ref().map(Ticket::key),
+            at: self.gateway.clock.now(),
+            asked: Instant::now(),
         };
         let metrics = &self.gateway.metrics;
-        let backend = &route.deliver.backend.name;
-        let took = asked.elapsed().as_secs_f64();
+        let backend = &deliver.backend.name;
+        let answer = match self.outgoing(genuine, &live) {
+            Ok(outgoing) => match self.snapshot.roads.to(&deliver.backend) {
+                Some(road) => {
+                    road.send(&outgoing.method, &outgoing.head, &outgoing.body)
+                        .await
+                }
+                None => Err(Failure::Unresolved),
+            },
+            Err(_) => Err(Failure::Unmakeable),
+        };
+        let took = live.asked.elapsed().as_secs_f64();
         metrics.backend.with_label_values(&[backend]).observe(took);
+        if deliver.mode == Mode::Spill
+            && let Some(outcome) = spills(&answer)
+        {
+            return self.spill(session, genuine, &live, outcome, ticket).await;
+        }
+        if let Ok(answer) = &answer
+            && let Err(refusal) = self.keep_others(genuine, &live, answer).await
+        {
+            let written = self.write_refusal(session, &refusal).await;
+            let client = genuine.admitted.client;
+            return (Outcome::refused(Some(route), client, &refusal), written);
+        }
         let relayed = match answer {
-            Ok(answer) => self.relay(session, route, answer, ticket).await,
+            Ok(answer) => self.relay(session, route, &live, answer, ticket).await,
             Err(failure) => {
                 drop(ticket);
+                self.note(route, &live, failure.label(), None, Bytes::new(), None);
                 self.fail(session, failure).await
             }
         };
-        let mut outcome = accepted(admitted, &permit);
+        let mut outcome = accepted(genuine.admitted, genuine.permit);
         let (label, written) = outcome.ended(relayed);
         metrics
             .backend_answers
@@ -73,15 +106,22 @@ impl<'a> Exchange<'a> {
         (outcome, written)
     }
 
-    fn wire_head(
-        &self,
-        head: &Head,
-        body: &Bytes,
-        admitted: &Admitted<'_>,
-        permit: &Permit,
-    ) -> Bytes {
-        let deliver = &admitted.route.deliver;
-        let path = admitted.rewritten_path();
+    /// The request that the backend gets while the sender waits.
+    fn outgoing(&self, genuine: &Genuine<'_, 'a>, live: &Live<'_>) -> Result<Outgoing, Death> {
+        let deliver = live.deliver;
+        let number = (deliver.mode == Mode::Spill).then_some(1);
+        if let Some(event) = &live.event
+            && (number.is_some() || deliver.transform.is_some() || deliver.sign.is_some())
+        {
+            return outgoing::single(event, deliver, number, live.at);
+        }
+        let Genuine {
+            head,
+            body,
+            admitted,
+            permit,
+        } = genuine;
+        let path = admitted.rewritten_path(deliver);
         let via = Via {
             peer: self.peer,
             peer_is_trusted: self.snapshot.gate.trusts(self.peer),
@@ -89,8 +129,116 @@ impl<'a> Exchange<'a> {
             request_id: &self.request_id,
             route: &admitted.route.name,
             verified: permit.verified(),
+            attempt: None,
         };
-        write_head(head, body.len(), deliver, path.as_deref(), via)
+        Ok(Outgoing {
+            method: head.method.clone(),
+            head: write_head(head, body.len(), deliver, path.as_deref(), via),
+            body: (*body).clone(),
+        })
+    }
+
+    /// Queues what the live attempt did not get done; the sender is answered once it is on disk.
+    async fn spill(
+        &self,
+        session: &mut ServerSession,
+        genuine: &Genuine<'_, 'a>,
+        live: &Live<'_>,
+        tried: RetryOutcome,
+        ticket: Option<Ticket>,
+    ) -> (Outcome<'a>, Written) {
+        let route = genuine.admitted.route;
+        let Some(event) = live.event.clone() else {
+            let refusal = Refusal::StoreUnavailable("there is no store until a restart".into());
+            let written = self.write_refusal(session, &refusal).await;
+            let client = genuine.admitted.client;
+            return (Outcome::refused(Some(route), client, &refusal), written);
+        };
+        let metrics = &self.gateway.metrics;
+        let backend = &live.deliver.backend.name;
+        let labels = [backend.as_str(), tried.label()];
+        metrics.backend_answers.with_label_values(&labels).inc();
+        let status = match tried {
+            RetryOutcome::Answered { status, .. } => Some(status),
+            RetryOutcome::Failed(_) => None,
+        };
+        let attempt = live.attempt(tried.label(), status, Bytes::new());
+        let mut deliveries = self.deliveries(&event, genuine, |_| true);
+        let now = self.gateway.clock.now();
+        let pause = live.deliver.backend.retry.backoff.pause(1, fastrand::f64());
+        let due = now.saturating_add(pause).unwrap_or(now);
+        for delivery in &mut deliveries {
+            if delivery.slot == live.deliver.slot {
+                delivery.attempts = 1;
+                delivery.due = due;
+            }
+        }
+        let attempt = Some((live.deliver.slot, attempt));
+        match self.keep(route, event, live.key, deliveries, attempt).await {
+            Ok(_) => {
+                if let Some(ticket) = ticket {
+                    ticket.settle(recorded(&route.duplicate));
+                }
+                let mut outcome = accepted(genuine.admitted, genuine.permit);
+                outcome.status = route.accepted.status;
+                outcome.reason = "spilled";
+                (outcome, write_reply(session, &route.accepted).await)
+            }
+            Err(refusal) => {
+                drop(ticket);
+                let written = self.write_refusal(session, &refusal).await;
+                let client = genuine.admitted.client;
+                (Outcome::refused(Some(route), client, &refusal), written)
+            }
+        }
+    }
+
+    /// Queues the other deliveries of an event that the backend has taken, before the sender hears
+    /// of it.
+    async fn keep_others(
+        &self,
+        genuine: &Genuine<'_, 'a>,
+        live: &Live<'_>,
+        answer: &Answer<'_>,
+    ) -> Result<(), Refusal> {
+        let route = genuine.admitted.route;
+        let is_taken = answer
+            .head()
+            .is_some_and(|head| head.status.as_u16() < FAILURE_FROM);
+        if !is_taken || route.deliver.len() == 1 {
+            return Ok(());
+        }
+        let Some(event) = live.event.clone() else {
+            return Err(Refusal::StoreUnavailable(
+                "there is no store until a restart".into(),
+            ));
+        };
+        let others = self.deliveries(&event, genuine, |one| one.slot != live.deliver.slot);
+        self.keep(route, event, None, others, None)
+            .await
+            .map(|_| ())
+    }
+
+    /// Notes how a proxied event ended, in the log of events.
+    fn note(
+        &self,
+        route: &Route,
+        live: &Live<'_>,
+        outcome: &str,
+        status: Option<u16>,
+        answer: Bytes,
+        recorded: Option<Recorded>,
+    ) {
+        let Some(event) = live.event.clone() else {
+            return;
+        };
+        let end = match status {
+            Some(status) if status < FAILURE_FROM => End::Delivered,
+            Some(_) | None => End::Dead(outcome.to_owned()),
+        };
+        let attempt = live.attempt(outcome, status, answer);
+        let recorded = live.key.zip(recorded);
+        self.log_event(event, route, live.deliver, attempt, end, recorded);
     }
 
     /// Passes the backend's answer on as it is, but for hop-by-hop headers.
@@ -98,6 +246,7 @@ impl<'a> Exchange<'a> {
         &self,
         session: &mut ServerSession,
         route: &Route,
+        live: &Live<'_>,
         mut answer: Answer<'_>,
         ticket: Option<Ticket>,
     ) -> Relayed {
@@ -107,7 +256,8 @@ impl<'a> Exchange<'a> {
         let status = header.status.as_u16();
         // A failed answer lets go of the ticket here: who waits for it may try at once.
         let ticket = ticket.filter(|_| status < FAILURE_FROM);
-        let mut record = ticket.map(|ticket| Record::new(ticket, &header));
+        let is_noted = ticket.is_some() || live.event.is_some();
+        let mut record = is_noted.then(|| Record::new(&header));
         let bytes = self
             .gateway
             .metrics
@@ -135,12 +285,30 @@ impl<'a> Exchange<'a> {
                     break;
                 }
                 // Half an answer must not look like a whole one: the connection is cut.
-                Err(failure) => return Relayed::Broken(status, failure),
+                Err(failure) => {
+                    self.note(route, live, failure.label(), None, Bytes::new(), None);
+                    return Relayed::Broken(status, failure);
+                }
             }
         }
         if let Some(record) = record {
+            let text = match live.event {
+                Some(_) => record.text(live.deliver.backend.answer_bytes_max),
+                None => Bytes::new(),
+            };
+            let answer = ticket.as_ref().map(|_| record.answer(sent));
             // The backend has done its work, whether or not the sender is still there.
-            record.settle(sent);
+            self.note(
+                route,
+                live,
+                status_class(status),
+                Some(status),
+                text,
+                answer.clone(),
+            );
+            if let (Some(ticket), Some(answer)) = (ticket, answer) {
+                ticket.settle(answer);
+            }
         }
         if !sent {
             return Relayed::SenderLeft(status);
@@ -176,7 +344,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn accepted<'a>(admitted: &Admitted<'a>, permit: &Permit) -> Outcome<'a> {
+pub(super) fn accepted<'a>(admitted: &Admitted<'a>, permit: &Permit) -> Outcome<'a> {
     let observed = permit.observed();
     Outcome {
         route: Some(admitted.route),
@@ -227,16 +395,68 @@ impl Outcome<'_> {
     }
 }
 
-/// An answer that is being noted for duplicates.
+/// A delivery whose answer the sender waits for.
+struct Live<'r> {
+    deliver: &'r Deliver,
+    /// The event, if there is a store to keep it.
+    event: Option<Arc<Event>>,
+    key: Option<DedupKey>,
+    at: Timestamp,
+    asked: Instant,
+}
+
+impl Live<'_> {
+    fn attempt(&self, outcome: &str, status: Option<u16>, answer: Bytes) -> Attempt {
+        Attempt {
+            number: 1,
+            at: self.at,
+            took: self.asked.elapsed(),
+            status,
+            outcome: outcome.to_owned(),
+            answer,
+        }
+    }
+}
+
+/// Whether an event spills, and what the live attempt came to then.
+fn spills(answer: &Result<Answer<'_>, Failure>) -> Option<RetryOutcome> {
+    match answer {
+        Err(failure) => Some(RetryOutcome::Failed(*failure)),
+        Ok(answer) => {
+            let status = answer.head()?.status.as_u16();
+            let is_bad = status == 429 || status >= 500;
+            is_bad.then_some(RetryOutcome::Answered {
+                status,
+                retry_after: None,
+            })
+        }
+    }
+}
+
+/// What duplicates of an event on disk are answered.
+fn recorded(reply: &Reply) -> Recorded {
+    let headers = reply
+        .content_type
+        .iter()
+        .map(|value| ("Content-Type".to_owned(), Bytes::from(value.clone())))
+        .collect();
+    Recorded {
+        status: reply.status,
+        headers,
+        body: Some(Bytes::from(reply.body.clone())),
+    }
+}
+
+/// An answer that is being noted, for duplicates and for the log.
 struct Record {
-    ticket: Ticket,
     status: u16,
     headers: Vec<(String, Bytes)>,
-    body: Option<BytesMut>,
+    body: BytesMut,
+    is_whole: bool,
 }
 
 impl Record {
-    fn new(ticket: Ticket, header: &ResponseHeader) -> Self {
+    fn new(header: &ResponseHeader) -> Self {
         let framing = |name: &str| name == "transfer-encoding" || name == "content-length";
         let headers = header
             .headers
@@ -245,29 +465,37 @@ impl Record {
             .map(|(name, value)| (name.to_string(), Bytes::copy_from_slice(value.as_bytes())))
             .collect();
         Self {
-            ticket,
             status: header.status.as_u16(),
             headers,
-            body: Some(BytesMut::new()),
+            body: BytesMut::new(),
+            is_whole: true,
         }
     }
 
     fn push(&mut self, piece: &[u8]) {
-        let fits = |body: &BytesMut| body.len() + piece.len() <= RECORDED_BYTES_MAX;
-        self.body = self.body.take().filter(fits).map(|mut body| {
-            body.extend_from_slice(piece);
-            body
-        });
+        let room = RECORDED_BYTES_MAX.saturating_sub(self.body.len());
+        self.is_whole &= piece.len() <= room;
+        let (kept, _) = piece.split_at(piece.len().min(room));
+        self.body.extend_from_slice(kept);
     }
 
-    /// `whole` = the body came to its end.
-    fn settle(self, whole: bool) {
-        let body = self.body.filter(|_| whole).map(BytesMut::freeze);
-        let answer = Recorded {
+    /// What duplicates get. `sent` = the body came to its end.
+    fn answer(&self, sent: bool) -> Recorded {
+        let is_whole = self.is_whole && sent;
+        Recorded {
             status: self.status,
-            headers: self.headers,
-            body,
-        };
-        self.ticket.settle(answer);
+            headers: self.headers.clone(),
+            body: is_whole.then(|| self.body.clone().freeze()),
+        }
+    }
+
+    /// What the log keeps.
+    fn text(&self, bytes_max: usize) -> Bytes {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), &value[..]));
+        let (kept, _) = self.body.split_at(self.body.len().min(bytes_max));
+        outgoing::answer_text(self.status, headers, kept)
     }
 }

@@ -8,6 +8,7 @@
 mod answer;
 mod arrival;
 pub mod door;
+mod durable;
 mod exchange;
 mod handoff;
 pub mod listener;
@@ -26,9 +27,11 @@ use super::dedup::Ledger;
 use super::gate::Gate;
 use super::slots::Slots;
 use crate::clock::Clock;
+use crate::delivery::flow::Flow;
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
 use crate::request_log::HeaderChoice;
+use crate::store::Store;
 
 pub use door::Door;
 pub use listener::{Listener, Listeners};
@@ -80,6 +83,8 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     ledger: Arc<dyn Ledger>,
+    store: Option<Arc<dyn Store>>,
+    flow: Arc<Flow>,
     swapped: Notify,
     slots: Arc<Slots>,
 }
@@ -91,12 +96,15 @@ impl Gateway {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
         ledger: Arc<dyn Ledger>,
+        store: Option<Arc<dyn Store>>,
     ) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             clock,
             ledger,
+            store,
+            flow: Arc::default(),
             swapped: Notify::new(),
             slots: Arc::default(),
         }
@@ -116,6 +124,16 @@ impl Gateway {
     /// What is remembered of events.
     pub fn ledger(&self) -> &dyn Ledger {
         self.ledger.as_ref()
+    }
+
+    /// Where events are kept.
+    pub fn store(&self) -> Option<&Arc<dyn Store>> {
+        self.store.as_ref()
+    }
+
+    /// How fast the queue moves.
+    pub fn flow(&self) -> &Arc<Flow> {
+        &self.flow
     }
 
     /// What requests are judged by at this moment.

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{SocketDigest, Stream};
 
-use crate::clock::Clock;
 use crate::event::{ClientAddr, Head};
 use crate::ingress::body::{BodySource, BrokenOff};
 use crate::ingress::head;
@@ -69,14 +68,6 @@ impl Caller {
             scheme: if is_tls { "https" } else { "http" },
         }
     }
-}
-
-pub(super) fn request_id(clock: &dyn Clock) -> String {
-    let now = clock.now();
-    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-    let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();
-    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);
-    uuid::Uuid::new_v7(timestamp).to_string()
 }
 
 pub(super) fn declared_bytes(head: &Head) -> Option<u64> {

@@ -169,6 +169,26 @@ impl Gateway {
         within(SIGN_WAIT_MAX, &what, reached).await
     }
 
+    /// Awaits that the metric is at most `value`.
+    ///
+    /// # Panics
+    ///
+    /// When it is still more after 10 s.
+    pub async fn wait_for_fall(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut period = tokio::time::interval(METRIC_PERIOD);
+        let reached = async {
+            loop {
+                period.tick().await;
+                let seen = self.metric(name, labels).await;
+                if seen.is_some_and(|seen| seen <= value) {
+                    return;
+                }
+            }
+        };
+        let what = format!("{name} with {labels:?} to fall to {value}");
+        within(SIGN_WAIT_MAX, &what, reached).await;
+    }
+
     /// Sends a signal by its name without `SIG`, such as `HUP`.
     pub async fn signal(&self, name: &str) {
         self.process.signal(name).await;

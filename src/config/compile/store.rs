@@ -1,0 +1,74 @@
+//! Compiles `store`, and what only makes sense with one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Compiler, value};
+use crate::config::StoreSettings;
+use crate::config::raw::File;
+use crate::config::raw::store::Store;
+use crate::ingress::Route;
+
+const FOLDER: &str = "data";
+const DEPTH_MAX: u64 = 1_000_000;
+const SIZE_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+impl Compiler<'_> {
+    /// The store; `None` when the file has none and no route queues.
+    pub(super) fn store(&mut self, file: &File, routes: &[Arc<Route>]) -> Option<StoreSettings> {
+        let raw = match &file.store {
+            Some(field) => field.get(),
+            None => {
+                routes.iter().find(|route| route.queues())?;
+                None
+            }
+        };
+        let size = |pick: fn(&Store) -> Option<u64>, default| raw.and_then(pick).unwrap_or(default);
+        let folder = raw
+            .and_then(|raw| value(&raw.path))
+            .map_or(FOLDER, |path| path.as_str());
+        Some(StoreSettings {
+            folder: self.base.join(folder),
+            depth_max: size(|raw| value(&raw.depth_max).map(|max| max.get()), DEPTH_MAX),
+            bytes_max: size(
+                |raw| value(&raw.size_max).map(|size| size.as_u64()),
+                SIZE_BYTES_MAX,
+            ),
+            cache_bytes: size(
+                |raw| value(&raw.cache).map(|size| size.as_u64()),
+                CACHE_BYTES,
+            ),
+            keep: raw.map_or(KEEP, |raw| self.period(&raw.keep, KEEP)),
+        })
+    }
+
+    /// A queued event is known again by the store and a proxied one by memory: a namespace of both
+    /// would let duplicates through.
+    pub(super) fn namespaces(&mut self, file: &File, routes: &[Arc<Route>]) {
+        let mut first: HashMap<&str, &Arc<Route>> = HashMap::new();
+        for route in routes {
+            let Some(rule) = &route.dedup else { continue };
+            let other = first.entry(&rule.namespace).or_insert(route);
+            if other.live().is_some() == route.live().is_some() {
+                continue;
+            }
+            let field = file
+                .routes
+                .get()
+                .and_then(|routes| routes.get(&route.name))
+                .and_then(|field| field.get())
+                .and_then(|raw| raw.dedup.as_ref());
+            let Some(field) = field else { continue };
+            let message = format!(
+                "routes `{}` and `{}` share the dedup namespace `{}`, but only one of them queues \
+                 its events",
+                other.name, route.name, rule.namespace
+            );
+            let help = "give them the same `mode`, or a `namespace` each";
+            self.fault_with_help(field.span, message, help);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `routes.NAME.deliver`.
+
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::verify::From;
+use crate::config::decode::{Entries, Field, OneOrMany, Template, TextOr};
+use crate::config::units::Period;
+use crate::secret::Secret;
+
+/// Where events go.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Deliver {
+    /// The name of a backend.
+    pub to: Field<String>,
+    /// How: `proxy` = the sender gets the backend's own answer; `queue` = the sender is answered as
+    /// soon as the event is on disk; `spill` = the backend's answer if it is good and in time,
+    /// otherwise as `queue`. Default: proxy.
+    pub mode: Option<Field<Mode>>,
+    /// The path the backend gets; `{name}` and `{*}` stand for what the webhook's path captured.
+    /// Default: the sender's path.
+    pub path: Option<Field<String>>,
+    /// Headers to set, or with `null` to remove, for the backend.
+    pub headers: Option<Field<Entries<Option<String>>>>,
+    /// Which events it gets: an expression over `body`, `raw`, `headers`, `query` and `event`
+    /// (`body.type == 'paid'`). Default: all.
+    pub when: Option<Field<Template>>,
+    /// Events of one value here arrive one after the other: a JSONPath (`$.account`),
+    /// `header:NAME`, `{header: NAME}` or `{query: NAME}`. Default: no order.
+    pub order_key: Option<Field<TextOr<From>>>,
+    /// What the events behind one that fails do: `block` = wait until it has arrived or is given
+    /// up, `park` = wait until it has arrived or somebody has looked after it, `skip` = go past it.
+    /// Default: block.
+    pub order: Option<Field<Order>>,
+    /// What the backend gets instead of the original body: a text with `${{ … }}` over `body`,
+    /// `raw`, `headers`, `query` and `event`.
+    pub transform: Option<Field<Transform>>,
+    /// Signs each attempt anew, as a provider does.
+    pub sign: Option<Field<Sign>>,
+    /// Several events in one request, as a JSON array of their bodies.
+    pub batch: Option<Field<Batch>>,
+    /// How long after its acceptance an event is of no use any more. Default: never.
+    pub expire: Option<Field<Period>>,
+    /// Statuses to try again on, besides 408, 409, 425, 429 and 5xx: numbers (`404`) or classes
+    /// (`4xx`). A 410 is always final.
+    pub retry_on: Option<Field<OneOrMany<String>>>,
+}
+
+/// How events are delivered.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The sender gets the backend's own answer.
+    Proxy,
+    /// The sender is answered as soon as the event is on disk.
+    Queue,
+    /// The backend's answer if it is good and in time, otherwise as `queue`.
+    Spill,
+}
+
+/// What the events behind one that fails do.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// They wait until it has arrived or is given up.
+    Block,
+    /// They wait until it has arrived or somebody has looked after it.
+    Park,
+    /// They go past it.
+    Skip,
+}
+
+/// What the backend gets instead of the original body.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Transform {
+    /// The body.
+    pub body: Field<Template>,
+    /// Its Content-Type. Default: the original's.
+    pub content_type: Option<Field<String>>,
+}
+
+/// How each attempt is signed anew.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Sign {
+    /// The provider whose signature the backend knows (`hookgate providers`).
+    pub provider: Field<String>,
+    /// The secret that the backend knows.
+    pub secret: Field<Secret>,
+    /// The URL to sign, where the provider signs one.
+    pub public_url: Option<Field<String>>,
+}
+
+/// Several events in one request.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Batch {
+    /// The most events.
+    pub max: Field<NonZeroU32>,
+    /// How long the first waits for others. Default: 1s.
+    pub wait: Option<Field<Period>>,
+}

@@ -1,0 +1,26 @@
+//! `store`.
+
+use std::num::NonZeroU64;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::decode::Field;
+use crate::config::units::{Period, Size};
+
+/// Where events are kept until they have arrived, and remembered afterwards.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Store {
+    /// A folder, relative to this file. Default: data.
+    pub path: Option<Field<String>>,
+    /// The most deliveries that may wait, over all routes. Default: 1000000.
+    pub depth_max: Option<Field<NonZeroU64>>,
+    /// The most bytes of the store; beyond, the oldest events that have arrived are forgotten, and
+    /// when there are none left nothing is accepted. Default: 10GiB.
+    pub size_max: Option<Field<Size>>,
+    /// Bytes of page cache. Default: 64MiB.
+    pub cache: Option<Field<Size>>,
+    /// How long events are remembered that have arrived or were given up. Default: 7d.
+    pub keep: Option<Field<Period>>,
+}

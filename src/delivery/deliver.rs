@@ -1,0 +1,198 @@
+//! One entry under `deliver:`: where a route's events go, and what is changed on the way.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::backend::Backend;
+use super::request::Rewrite;
+use super::retry::Statuses;
+use crate::event::Head;
+use crate::expr::event::{EventTemplate, Predicate};
+use crate::signature::key::Key;
+use crate::signature::place::{Place, Request};
+use crate::signature::scheme::Scheme;
+use crate::signature::sign::{SignError, Stamp};
+
+/// Where a route's events go and what is changed on the way.
+#[derive(Debug)]
+pub struct Deliver {
+    /// Its place in the route's list.
+    pub slot: u16,
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Who waits for whom.
+    pub mode: Mode,
+    /// The path it gets; `None` = the sender's.
+    pub path: Option<Rewrite>,
+    /// Headers to set (`Some`) or to remove (`None`), in order.
+    pub headers: Vec<(String, Option<String>)>,
+    /// Which events it gets; `None` = all.
+    pub when: Option<Predicate>,
+    /// Which events must arrive one after the other; `None` = none.
+    pub order: Option<Order>,
+    /// What it gets instead of the original body.
+    pub transform: Option<Transform>,
+    /// How each attempt is signed anew.
+    pub sign: Option<Signing>,
+    /// How many events go in one request.
+    pub batch: Option<Batch>,
+    /// How long after its acceptance an event is of no use any more.
+    pub expire: Option<Duration>,
+    /// Statuses that are tried again besides those that always are.
+    pub retry_on: Vec<Statuses>,
+}
+
+/// Who waits for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The sender waits for the backend's own answer.
+    Proxy,
+    /// The sender is answered as soon as the event is on disk.
+    Queue,
+    /// The sender gets the backend's answer if it is good and in time; otherwise the event is
+    /// queued, and the sender answered as soon as it is on disk.
+    Spill,
+}
+
+/// Events that must arrive one after the other.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Events of one value here.
+    pub key: Place,
+    /// What the others do while one fails.
+    pub policy: OrderPolicy,
+}
+
+/// What the events behind one that fails do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderPolicy {
+    /// They wait until it has arrived or is given up.
+    Block,
+    /// They wait until it has arrived, or somebody has looked after it.
+    Park,
+    /// They go past it.
+    Skip,
+}
+
+/// What a backend gets instead of the original body.
+#[derive(Debug)]
+pub struct Transform {
+    /// The body.
+    pub body: EventTemplate,
+    /// Its `Content-Type`; `None` = the original's.
+    pub content_type: Option<String>,
+}
+
+/// Several events in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// The most events.
+    pub max: NonZeroU32,
+    /// How long the first waits for others.
+    pub wait: Duration,
+}
+
+/// How each attempt is signed anew.
+pub struct Signing {
+    /// The provider's scheme.
+    pub scheme: Scheme,
+    /// The key.
+    pub key: Key,
+    /// The URL to sign, where the scheme signs one.
+    pub public_url: Option<String>,
+}
+
+/// Without the key.
+impl fmt::Debug for Signing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signing")
+            .field("public_url", &self.public_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Deliver {
+    /// Passes everything on to a backend while the sender waits.
+    pub fn proxy(backend: Arc<Backend>) -> Self {
+        Self {
+            slot: 0,
+            backend,
+            mode: Mode::Proxy,
+            path: None,
+            headers: Vec::new(),
+            when: None,
+            order: None,
+            transform: None,
+            sign: None,
+            batch: None,
+            expire: None,
+            retry_on: Vec::new(),
+        }
+    }
+
+    /// The lane of an event: a hash of its order key, `None` when it has none.
+    pub fn lane(&self, route: &str, head: &Head, body: &[u8]) -> Option<u64> {
+        let order = self.order.as_ref()?;
+        let request = Request::new(head, body);
+        let value = order.key.read(&request)?;
+        let mut hash = Sha256::new();
+        for piece in [route.as_bytes(), &self.slot.to_be_bytes(), &value] {
+            hash.update((piece.len() as u64).to_be_bytes());
+            hash.update(piece);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut lane = [0; 8];
+        lane.copy_from_slice(digest.split_at(8).0);
+        Some(u64::from_be_bytes(lane))
+    }
+
+    /// When an event that was received at `at` is of no use any more.
+    pub fn expires(&self, at: Timestamp) -> Option<Timestamp> {
+        at.saturating_add(self.expire?).ok()
+    }
+}
+
+impl Signing {
+    /// Signs a request, in place of any signature that it had.
+    ///
+    /// # Errors
+    /// [`SignError`] when the request lacks what the scheme signs.
+    pub fn sign(
+        &self,
+        head: &mut Head,
+        body: &[u8],
+        id: &str,
+        at: Timestamp,
+    ) -> Result<(), SignError> {
+        let stamp = Stamp { at, id };
+        self.scheme
+            .sign(&self.key, head, body, &stamp, self.public_url.as_deref())
+    }
+}
+
+/// What a sender is answered when its event is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+    /// Its `Content-Type`, if it has a body.
+    pub content_type: Option<String>,
+}
+
+impl Reply {
+    /// A status without a body.
+    pub const fn empty(status: u16) -> Self {
+        Self {
+            status,
+            body: String::new(),
+            content_type: None,
+        }
+    }
+}
