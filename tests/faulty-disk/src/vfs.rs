@@ -171,7 +171,12 @@ unsafe fn state<'a>(file: *mut ffi::sqlite3_file) -> &'a State {
 }
 
 unsafe fn path_of<'a>(file: *mut ffi::sqlite3_file) -> Option<&'a Path> {
-    unsafe { (*file.cast::<Wrapped>()).path.as_ref().map(PathBuf::as_path) }
+    unsafe {
+        (*file.cast::<Wrapped>())
+            .path
+            .as_ref()
+            .map(PathBuf::as_path)
+    }
 }
 
 /// Counts an operation on a named file; what SQLite is told if it is not done.
@@ -319,11 +324,7 @@ unsafe extern "C" fn full_pathname(
     unsafe { wrapped_vfs!(vfs, xFullPathname, name, len, out) }
 }
 
-unsafe extern "C" fn randomness(
-    vfs: *mut ffi::sqlite3_vfs,
-    len: c_int,
-    out: *mut c_char,
-) -> c_int {
+unsafe extern "C" fn randomness(vfs: *mut ffi::sqlite3_vfs, len: c_int, out: *mut c_char) -> c_int {
     unsafe { wrapped_vfs!(vfs, xRandomness, len, out) }
 }
 
@@ -339,11 +340,7 @@ unsafe extern "C" fn current_time_int64(vfs: *mut ffi::sqlite3_vfs, out: *mut i6
     unsafe { wrapped_vfs!(vfs, xCurrentTimeInt64, out) }
 }
 
-unsafe extern "C" fn last_error(
-    vfs: *mut ffi::sqlite3_vfs,
-    len: c_int,
-    out: *mut c_char,
-) -> c_int {
+unsafe extern "C" fn last_error(vfs: *mut ffi::sqlite3_vfs, len: c_int, out: *mut c_char) -> c_int {
     unsafe { wrapped_vfs!(vfs, xGetLastError, len, out) }
 }
 
