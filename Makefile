@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Whatever is longer than a few lines is in scripts/.
 
-.PHONY: help demo test lint bench fuzz doc schema build-deps test-deps bench-deps fuzz-deps
+.PHONY: help demo test lint bench crash fuzz doc schema build-deps test-deps bench-deps fuzz-deps
 .DEFAULT_GOAL := help
 
 # How long each fuzz target runs.
@@ -32,6 +32,9 @@ bench: bench-deps ## each stage by itself, then the whole program beside nginx, 
 	cargo build --release
 	cargo build --release --manifest-path benches/peers/bare-pingora/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	python3 benches/peers/run.py
+
+crash: test-deps ## 200 rounds of killing the gateway while 64 senders send (ROUNDS=1000)
+	HOOKGATE_CRASH_ROUNDS=$(or $(ROUNDS),200) cargo test --test it crash:: -- --nocapture
 
 fuzz: fuzz-deps ## each fuzz target for a minute (SECONDS=10, ARGS=router for one)
 	@sh scripts/fuzz.sh $(SECONDS) $(ARGS)

@@ -3,7 +3,7 @@
 //! Order of starting: bind every socket (so that a port in use is an error and not a panic inside
 //! Pingora), resolve the backends, then run. Order of stopping, on SIGTERM: readiness fails, the
 //! listeners close, requests in flight finish within `server.drain`, the process ends as soon as
-//! there are none.
+//! there are none. Until then the admin listener tells that the gateway stops.
 
 mod background;
 
@@ -26,6 +26,7 @@ use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service as PingoraService;
 use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
+use tokio::sync::watch;
 
 use self::background::{Delivering, Drain, Signals, Upkeep, Watch};
 use crate::admin::{Admin, Readiness};
@@ -239,7 +240,7 @@ impl App {
                 reloader: reloader.clone(),
                 clock: clock.clone(),
             };
-            let mut service = Bound::new("admin", app, vec![socket]);
+            let mut service = Bound::new("admin", app, vec![socket]).until_the_exit();
             service.inner.threads = Some(1);
             server.add_service(service);
         }
@@ -474,6 +475,8 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
 struct Bound<A> {
     inner: Service<A>,
     sockets: Vec<Socket>,
+    /// The sender of a watch that never says "stop", for a service that lives until the exit.
+    never: Option<watch::Sender<bool>>,
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
@@ -487,7 +490,19 @@ impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
             let buffer = L4BufferSettings::default().read(READ_BUFFER_BYTES);
             inner.add_listener(listener.l4_buffer(buffer));
         }
-        Self { inner, sockets }
+        Self {
+            inner,
+            sockets,
+            never: None,
+        }
+    }
+
+    /// Stays open while the process stops.
+    fn until_the_exit(self) -> Self {
+        Self {
+            never: Some(watch::Sender::new(false)),
+            ..self
+        }
     }
 }
 
@@ -509,6 +524,10 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
                 table.add(key, socket.fd);
             }
         }
+        let shutdown = match &self.never {
+            Some(never) => never.subscribe(),
+            None => shutdown,
+        };
         PingoraService::start_service(&mut self.inner, fds, shutdown, listeners_per_fd).await;
     }
 

@@ -42,13 +42,16 @@ pub(super) enum Wait {
     Idle(Duration),
 }
 
-/// Reads a head. `bytes` is what was read of it already.
+/// Reads a head. `bytes` is what was read of it already. With `leave`, waiting ends, but only for
+/// its first byte: a head that has begun is read to its end.
 pub(super) async fn read(
     stream: &mut Stream,
     mut bytes: BytesMut,
     wait: Wait,
     limits: &ConnectionLimits,
+    leave: impl Future<Output = ()>,
 ) -> Arrival {
+    tokio::pin!(leave);
     let mut scan = HeadScan::default();
     let first_byte = match wait {
         Wait::Until(deadline) => deadline,
@@ -84,7 +87,13 @@ pub(super) async fn read(
         if !was_idle {
             bytes.reserve(ROOM);
         }
-        match timeout_at(deadline, stream.read_buf(&mut bytes)).await {
+        let read = timeout_at(deadline, stream.read_buf(&mut bytes));
+        let read = tokio::select! {
+            biased;
+            read = read => read,
+            () = &mut leave, if was_idle => return Arrival::Nothing,
+        };
+        match read {
             Ok(Ok(0) | Err(_)) if was_idle => return Arrival::Nothing,
             Ok(Ok(0) | Err(_)) => {
                 return Arrival::Refused(Refusal::Malformed("the head is cut off"));

@@ -108,23 +108,21 @@ impl Door {
         let mut served = 0;
         loop {
             let limits = self.gateway.snapshot().limits;
-            let arrival = tokio::select! {
-                arrival = arrival::read(&mut stream, read_ahead, wait, &limits) => arrival,
-                () = the_end_of_idling(shutdown.clone()) => return,
-            };
+            let leave = the_end_of_idling(shutdown.clone());
+            let arrival = arrival::read(&mut stream, read_ahead, wait, &limits, leave).await;
             // Not before the head has come: it is judged by what is in force then.
             let snapshot = self.gateway.snapshot();
             let (head, bytes, watch) = match arrival {
                 Arrival::Request { head, bytes, watch } => (head, bytes, watch),
                 Arrival::Nothing => return,
                 Arrival::Refused(refusal) => {
-                    let exchange =
-                        Exchange::new(&self.gateway, &snapshot, Caller::of_stream(&stream));
+                    let caller = Caller::of_stream(&stream);
+                    let exchange = Exchange::new(&self.gateway, &snapshot, caller, shutdown);
                     return exchange.refuse_connection(stream, refusal).await;
                 }
             };
             served += 1;
-            let next = if *shutdown.borrow() || served >= limits.requests_per_connection {
+            let next = if served >= limits.requests_per_connection {
                 Next::Close
             } else {
                 Next::Keep
@@ -134,7 +132,13 @@ impl Door {
             }
             let session = begin_http1(stream, bytes, limits.idle);
             // Boxed, so that an idle connection does not carry the room of an exchange.
-            let served = Box::pin(self.gateway.serve_http1(session, &snapshot, &head, next)).await;
+            let exchange = Exchange::new(
+                &self.gateway,
+                &snapshot,
+                Caller::of_session(&session),
+                shutdown,
+            );
+            let served = Box::pin(serve_http1(session, exchange, &head, next)).await;
             let Some(session) = served else { return };
             let Ok(Some(reusable)) = session.finish().await else {
                 return;
@@ -235,41 +239,44 @@ fn begin_http1(stream: Stream, bytes: BytesMut, idle: Duration) -> ServerSession
     session
 }
 
+/// Serves one request of HTTP/1. Gives the session back if its connection can be used again.
+async fn serve_http1(
+    mut session: ServerSession,
+    exchange: Exchange<'_>,
+    head: &Head,
+    next: Next,
+) -> Option<ServerSession> {
+    let read = session.read_request().await;
+    if !matches!(read, Ok(true)) {
+        // Not the whole error: it quotes the head, and a head holds secrets.
+        let kind = read.as_ref().err().map(|error| error.etype());
+        tracing::debug!(?kind, "request head");
+        let refusal = Refusal::Malformed("the head is ambiguous");
+        return exchange.refuse_head(session, refusal).await;
+    }
+    if next == Next::Close {
+        session.set_keepalive(None);
+    }
+    session.set_write_timeout(Some(exchange.snapshot.limits.write));
+    session.set_total_drain_timeout(Some(LINGER_TIME_MAX));
+    exchange.run(session, head).await
+}
+
 impl Gateway {
-    /// Serves one request of HTTP/1. Gives the session back if its connection can be used again.
-    async fn serve_http1(
+    /// Serves one request of HTTP/2, whose head Pingora has read.
+    async fn serve_http2(
         &self,
         mut session: ServerSession,
-        snapshot: &Snapshot,
-        head: &Head,
-        next: Next,
+        shutdown: &ShutdownWatch,
     ) -> Option<ServerSession> {
-        let read = session.read_request().await;
-        let exchange = Exchange::new(self, snapshot, Caller::of_session(&session));
-        if !matches!(read, Ok(true)) {
-            // Not the whole error: it quotes the head, and a head holds secrets.
-            let kind = read.as_ref().err().map(|error| error.etype());
-            tracing::debug!(?kind, "request head");
-            let refusal = Refusal::Malformed("the head is ambiguous");
-            return exchange.refuse_head(session, refusal).await;
-        }
-        if next == Next::Close {
-            session.set_keepalive(None);
-        }
-        session.set_write_timeout(Some(snapshot.limits.write));
-        session.set_total_drain_timeout(Some(LINGER_TIME_MAX));
-        exchange.run(session, head).await
-    }
-
-    /// Serves one request of HTTP/2, whose head Pingora has read.
-    async fn serve_http2(&self, mut session: ServerSession) -> Option<ServerSession> {
         if !matches!(session.read_request().await, Ok(true)) {
             return None;
         }
         let snapshot = self.snapshot();
         session.set_write_timeout(Some(snapshot.limits.write));
         session.set_total_drain_timeout(Some(LINGER_TIME_MAX));
-        let exchange = Exchange::new(self, &snapshot, Caller::of_session(&session));
+        let caller = Caller::of_session(&session);
+        let exchange = Exchange::new(self, &snapshot, caller, shutdown);
         match read_http2_head(&session, snapshot.limits.headers) {
             Ok(head) => exchange.run(session, &head).await,
             Err(refusal) => exchange.refuse_head(session, refusal).await,
@@ -305,10 +312,8 @@ impl ServerApp for Door {
         };
         drop(snapshot);
         let mut start = BytesMut::new();
-        let is_http2 = tokio::select! {
-            is_http2 = begins_http2(&mut stream, &mut start, deadline) => is_http2,
-            () = the_end_of_idling(shutdown.clone()) => return None,
-        };
+        let leave = the_end_of_idling(shutdown.clone());
+        let is_http2 = begins_http2(&mut stream, &mut start, deadline, leave).await;
         if is_http2 {
             stream.rewind(&start);
             self.http2.process_new(Box::new(stream), shutdown).await;
@@ -347,15 +352,27 @@ impl Drop for Open<'_> {
 }
 
 /// Reads for as long as it could be HTTP/2: at most the whole preface, since Pingora awaits that
-/// without a time limit.
-async fn begins_http2(stream: &mut L4Stream, start: &mut BytesMut, deadline: Instant) -> bool {
+/// without a time limit. With `leave`, waiting for the first byte ends.
+async fn begins_http2(
+    stream: &mut L4Stream,
+    start: &mut BytesMut,
+    deadline: Instant,
+    leave: impl Future<Output = ()>,
+) -> bool {
+    tokio::pin!(leave);
     while H2_PREFACE.starts_with(start) {
         let left = H2_PREFACE.len().saturating_sub(start.len());
         if left == 0 {
             return true;
         }
         let mut source = (&mut *stream).take(left as u64);
-        let read = timeout_at(deadline, source.read_buf(start)).await;
+        let is_silent = start.is_empty();
+        let read = timeout_at(deadline, source.read_buf(start));
+        let read = tokio::select! {
+            biased;
+            read = read => read,
+            () = &mut leave, if is_silent => return false,
+        };
         if matches!(read, Ok(Ok(0) | Err(_)) | Err(_)) {
             return false;
         }
@@ -374,9 +391,9 @@ impl HttpServerApp for Http2 {
     async fn process_new_http(
         self: &Arc<Self>,
         session: ServerSession,
-        _: &ShutdownWatch,
+        shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        if let Some(session) = self.gateway.serve_http2(session).await {
+        if let Some(session) = self.gateway.serve_http2(session, shutdown).await {
             let _ = session.finish().await;
         }
         None

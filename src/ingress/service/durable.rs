@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pingora_core::protocols::http::ServerSession;
 
-use super::answer::{Written, write};
+use super::answer::Written;
 use super::exchange::{Exchange, Outcome};
 use crate::delivery::deliver::{Deliver, Reply};
 use crate::delivery::view::view_of;
@@ -74,15 +74,16 @@ impl<'a> Exchange<'a> {
             (Verdict::Duplicate, Some(recorded)) => {
                 outcome.status = recorded.status;
                 let body = recorded.body.unwrap_or_default();
-                write(session, recorded.status, &recorded.headers, body).await
+                self.write(session, recorded.status, &recorded.headers, body)
+                    .await
             }
             (Verdict::Duplicate, None) => {
                 outcome.status = route.duplicate.status;
-                write_reply(session, &route.duplicate).await
+                self.write_reply(session, &route.duplicate).await
             }
             _ => {
                 outcome.status = route.accepted.status;
-                write_reply(session, &route.accepted).await
+                self.write_reply(session, &route.accepted).await
             }
         };
         (outcome, written)
@@ -239,15 +240,15 @@ impl<'a> Exchange<'a> {
             end,
         });
     }
-}
 
-/// Writes what a route answers once an event is on disk.
-pub(super) async fn write_reply(session: &mut ServerSession, reply: &Reply) -> Written {
-    let body = Bytes::from(reply.body.clone());
-    let headers: Vec<(&str, &str)> = reply
-        .content_type
-        .iter()
-        .map(|content_type| ("Content-Type", content_type.as_str()))
-        .collect();
-    write(session, reply.status, &headers, body).await
+    /// Writes what a route answers once an event is on disk.
+    pub(super) async fn write_reply(&self, session: &mut ServerSession, reply: &Reply) -> Written {
+        let body = Bytes::from(reply.body.clone());
+        let headers: Vec<(&str, &str)> = reply
+            .content_type
+            .iter()
+            .map(|content_type| ("Content-Type", content_type.as_str()))
+            .collect();
+        self.write(session, reply.status, &headers, body).await
+    }
 }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
 use tokio::time::timeout;
 use tracing::Level;
 
-use super::answer::{Cut, LINGER_BYTES_MAX, Written, end, end_with, write};
+use super::answer::{self, Cut, LINGER_BYTES_MAX, Written, end, end_with};
 use super::durable::Genuine;
 use super::request::{Caller, SessionBody, declared_bytes, expects_continue};
 use super::{Gateway, Snapshot};
@@ -33,6 +34,7 @@ pub(super) struct Exchange<'a> {
     pub(super) event_id: EventId,
     pub(super) request_id: String,
     pub(super) started: Instant,
+    stopping: &'a ShutdownWatch,
 }
 
 /// How a request ended.
@@ -78,7 +80,12 @@ impl<'a> Outcome<'a> {
 
 impl<'a> Exchange<'a> {
     /// Begins when the head of a request is there.
-    pub(super) fn new(gateway: &'a Gateway, snapshot: &'a Snapshot, caller: Caller) -> Self {
+    pub(super) fn new(
+        gateway: &'a Gateway,
+        snapshot: &'a Snapshot,
+        caller: Caller,
+        stopping: &'a ShutdownWatch,
+    ) -> Self {
         gateway.metrics.in_flight.inc();
         let event_id = EventId::new(gateway.clock.now());
         Self {
@@ -89,6 +96,7 @@ impl<'a> Exchange<'a> {
             event_id,
             request_id: event_id.to_string(),
             started: Instant::now(),
+            stopping,
         }
     }
 
@@ -161,7 +169,9 @@ impl<'a> Exchange<'a> {
             true => &[("Hookgate-Reason", outcome.reason)],
             false => &[],
         };
-        let written = write(session, outcome.status, headers, Bytes::new()).await;
+        let written = self
+            .write(session, outcome.status, headers, Bytes::new())
+            .await;
         (outcome, written)
     }
 
@@ -360,7 +370,8 @@ impl<'a> Exchange<'a> {
         session: &mut ServerSession,
         refusal: &Refusal,
     ) -> Written {
-        write(session, refusal.status(), &refusal.headers(), Bytes::new()).await
+        self.write(session, refusal.status(), &refusal.headers(), Bytes::new())
+            .await
     }
 
     async fn write_handshake(
@@ -369,7 +380,28 @@ impl<'a> Exchange<'a> {
         answer: &HandshakeAnswer,
     ) -> Written {
         let body = Bytes::from(answer.body.clone());
-        write(session, answer.status, &answer.headers(), body).await
+        self.write(session, answer.status, &answer.headers(), body)
+            .await
+    }
+
+    /// Writes an answer of our own.
+    pub(super) async fn write(
+        &self,
+        session: &mut ServerSession,
+        status: u16,
+        headers: &[(impl AsRef<str>, impl AsRef<[u8]>)],
+        body: Bytes,
+    ) -> Written {
+        self.announce_stop(session);
+        answer::write(session, status, headers, body).await
+    }
+
+    /// Makes the answer the last of its connection if the gateway stops. Asked just before its
+    /// head is written, so that requests in flight tell it, too.
+    pub(super) fn announce_stop(&self, session: &mut ServerSession) {
+        if *self.stopping.borrow() {
+            session.set_keepalive(None);
+        }
     }
 
     fn record(&self, head: Option<&Head>, outcome: Outcome<'_>) {

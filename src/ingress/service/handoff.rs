@@ -9,8 +9,8 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tracing::Level;
 
-use super::answer::{Cut, Written, relayed_header, write};
-use super::durable::{Genuine, write_reply};
+use super::answer::{Cut, Written, relayed_header};
+use super::durable::Genuine;
 use super::exchange::{Exchange, Outcome};
 use super::request::status_class;
 use crate::delivery::backend::Failure;
@@ -182,7 +182,7 @@ impl<'a> Exchange<'a> {
                 let mut outcome = accepted(genuine.admitted, genuine.permit);
                 outcome.status = route.accepted.status;
                 outcome.reason = "spilled";
-                (outcome, write_reply(session, &route.accepted).await)
+                (outcome, self.write_reply(session, &route.accepted).await)
             }
             Err(refusal) => {
                 drop(ticket);
@@ -264,6 +264,7 @@ impl<'a> Exchange<'a> {
             .response_bytes
             .with_label_values(&[&route.name]);
         answer.release_if_whole().await;
+        self.announce_stop(session);
         let mut sent = session
             .write_response_header(Box::new(header))
             .await
@@ -318,7 +319,10 @@ impl<'a> Exchange<'a> {
 
     async fn fail(&self, session: &mut ServerSession, failure: Failure) -> Relayed {
         let headers = [("Hookgate-Reason", failure.label().to_owned())];
-        match write(session, failure.status(), &headers, Bytes::new()).await {
+        let written = self
+            .write(session, failure.status(), &headers, Bytes::new())
+            .await;
+        match written {
             Ok(()) => Relayed::Failed(failure),
             Err(Cut) => Relayed::SenderLeft(failure.status()),
         }
@@ -337,10 +341,10 @@ impl<'a> Exchange<'a> {
         outcome.asked_backend = false;
         outcome.status = recorded.status;
         let body = recorded.body.unwrap_or_default();
-        (
-            outcome,
-            write(session, recorded.status, &recorded.headers, body).await,
-        )
+        let written = self
+            .write(session, recorded.status, &recorded.headers, body)
+            .await;
+        (outcome, written)
     }
 }
 

@@ -273,6 +273,14 @@ impl Client {
         Self::new(Box::new(read), Box::new(write), addr.to_string())
     }
 
+    /// The same, where nobody may listen any more.
+    pub async fn try_connect(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.into_split();
+        Ok(Self::new(Box::new(read), Box::new(write), addr.to_string()))
+    }
+
     pub async fn connect_unix(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
         let stream = within(WAIT_MAX, "a unix connection", UnixStream::connect(path)).await;

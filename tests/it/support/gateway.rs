@@ -327,7 +327,7 @@ fn socket_addr(place: &str) -> SocketAddr {
 }
 
 /// The binary with piped output; the environment of the test run does not set its log level.
-fn hookgate(env: &[(&str, &str)]) -> Command {
+pub fn hookgate(env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hookgate"));
     command
         .env_remove("RUST_LOG")
