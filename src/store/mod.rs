@@ -246,3 +246,6 @@ pub trait Store: Send + Sync {
     /// Writes everything that was handed over, and stops.
     async fn close(&self);
 }
+
+#[cfg(test)]
+mod contract;

@@ -529,16 +529,18 @@ impl Steps<'_> {
                 backend,
                 lane.cast_signed()
             ])?;
+        let mut queue = self.shared.queue();
         let live = Live {
             due,
             seq,
             slot,
             lane,
             part,
-            backend: self.shared.queue().names.number(backend),
-            route: self.shared.queue().names.number(route),
+            backend: queue.names.number(backend),
+            route: queue.names.number(route),
             attempts: 0,
         };
+        drop(queue);
         match lane {
             0 => self.effects.added.push(live),
             _ => self.effects.heads.push(live),
