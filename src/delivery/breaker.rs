@@ -123,6 +123,8 @@ impl Breaker {
                 failures: failures + 1,
             },
             (State::Closed { .. }, false) => State::Closed { failures: 0 },
+            // Begun before it opened: nothing is being tried now.
+            (half @ State::HalfOpen { trying: 0, .. }, _) => half,
             (State::HalfOpen { .. }, true) => open,
             (State::HalfOpen { trying, succeeded }, false) => {
                 match succeeded + 1 >= rule.probes.get() {
@@ -214,5 +216,9 @@ mod tests {
         assert_eq!(breaker.room(at(2)), 0);
         breaker.end(true, at(20));
         assert_eq!(breaker.room(at(30)), 1);
+        for is_ill in [true, false] {
+            breaker.end(is_ill, at(31));
+            assert_eq!(breaker.room(at(31)), 1, "half open, and no probe is out");
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::backend::Backend;
 use super::request::Rewrite;
 use super::retry::Statuses;
-use crate::event::Head;
+use crate::event::{Head, Headers};
 use crate::expr::event::{EventTemplate, Predicate};
 use crate::signature::key::Key;
 use crate::signature::place::{Place, Request};
@@ -99,12 +100,20 @@ pub struct Batch {
 
 /// How each attempt is signed anew.
 pub struct Signing {
-    /// The provider's scheme.
-    pub scheme: Scheme,
-    /// The key.
-    pub key: Key,
-    /// The URL to sign, where the scheme signs one.
-    pub public_url: Option<String>,
+    scheme: Scheme,
+    key: Key,
+    public_url: Option<String>,
+}
+
+/// Why no request could ever be signed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SigningError {
+    /// The scheme or its key only verifies.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A signed URL that nobody told.
+    #[error("the provider signs the URL, and `public_url` does not say which")]
+    NoUrl,
 }
 
 /// Without the key.
@@ -135,11 +144,12 @@ impl Deliver {
         }
     }
 
-    /// The lane of an event: a hash of its order key, `None` when it has none.
+    /// The lane of an event: a hash of its order key, `None` when it has none. What is empty is no
+    /// key: strangers would wait for each other.
     pub fn lane(&self, route: &str, head: &Head, body: &[u8]) -> Option<u64> {
         let order = self.order.as_ref()?;
         let request = Request::new(head, body);
-        let value = order.key.read(&request)?;
+        let value = order.key.read(&request).filter(|key| !key.is_empty())?;
         let mut hash = Sha256::new();
         for piece in [route.as_bytes(), &self.slot.to_be_bytes(), &value] {
             hash.update((piece.len() as u64).to_be_bytes());
@@ -158,6 +168,32 @@ impl Deliver {
 }
 
 impl Signing {
+    /// Makes ready to sign; `public_url` is the URL to sign, where the scheme signs one.
+    ///
+    /// # Errors
+    /// [`SigningError`] when no request could ever be signed, whatever the event.
+    pub fn new(scheme: Scheme, key: Key, public_url: Option<String>) -> Result<Self, SigningError> {
+        if scheme.parts().message.needs_url() && public_url.is_none() {
+            return Err(SigningError::NoUrl);
+        }
+        let signing = Self {
+            scheme,
+            key,
+            public_url,
+        };
+        let mut sample = Head {
+            method: "POST".to_owned(),
+            target: Bytes::from_static(b"/"),
+            host: None,
+            headers: Headers::default(),
+        };
+        match signing.sign(&mut sample, b"", "sample", Timestamp::UNIX_EPOCH) {
+            // What this sample lacks, an event may have.
+            Ok(()) | Err(SignError::Input(_)) => Ok(signing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Signs a request, in place of any signature that it had.
     ///
     /// # Errors
@@ -194,5 +230,58 @@ impl Reply {
             body: String::new(),
             content_type: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::backend::Origin;
+
+    fn deliver(slot: u16) -> Deliver {
+        let origin = Origin::parse("http://app:3000").unwrap();
+        let key = Place::Header("X-Account".into());
+        Deliver {
+            slot,
+            order: Some(Order {
+                key,
+                policy: OrderPolicy::Block,
+            }),
+            ..Deliver::proxy(Arc::new(Backend::at(origin, Duration::from_secs(1))))
+        }
+    }
+
+    fn lane(route: &str, slot: u16, account: Option<&str>) -> Option<u64> {
+        let mut headers = Headers::default();
+        if let Some(account) = account {
+            headers.push("x-account", account.to_owned());
+        }
+        let head = Head {
+            method: "POST".to_owned(),
+            target: Bytes::from_static(b"/"),
+            host: None,
+            headers,
+        };
+        deliver(slot).lane(route, &head, b"")
+    }
+
+    #[test]
+    fn a_lane_is_the_same_for_one_key_and_for_no_other() {
+        // Lanes are stored, and outlive the process: this number must never change.
+        let first = lane("r", 0, Some("7"));
+        assert_eq!(first, Some(0x5be9_a1a3_e9fd_a627));
+        for other in [
+            lane("s", 0, Some("7")),
+            lane("r", 1, Some("7")),
+            lane("r", 0, Some("77")),
+        ] {
+            assert!(other.is_some() && other != first);
+        }
+    }
+
+    #[test]
+    fn an_event_without_a_key_waits_for_nobody() {
+        assert_eq!(lane("r", 0, None), None);
+        assert_eq!(lane("r", 0, Some("")), None);
     }
 }

@@ -138,31 +138,45 @@ impl FromStr for Statuses {
     type Err = StatusError;
 
     fn from_str(text: &str) -> Result<Self, StatusError> {
-        let class = text.strip_suffix("xx");
-        let (from, to) = match class {
-            Some(digit) => {
-                let digit: u16 = digit.parse().map_err(|_| StatusError)?;
-                (
-                    digit.saturating_mul(100),
-                    digit.saturating_mul(100).saturating_add(99),
-                )
-            }
-            None => {
-                let status = text.parse().map_err(|_| StatusError)?;
-                (status, status)
-            }
+        let shape = || StatusError::Shape(text.to_owned());
+        let (digits, width) = match text.strip_suffix("xx") {
+            Some(digit) => (digit, 100),
+            None => (text, 1),
         };
-        match (300..=599).contains(&from) {
-            true => Ok(Self { from, to }),
-            false => Err(StatusError),
+        // A sign or a zero in front would be read over.
+        if text.len() != 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(shape());
+        }
+        let first: u16 = digits.parse().map_err(|_| shape())?;
+        let from = first.saturating_mul(width);
+        match from {
+            GONE if width == 1 => Err(StatusError::Gone),
+            300..=599 => Ok(Self {
+                from,
+                to: from.saturating_add(width - 1),
+            }),
+            200..=299 => Err(StatusError::Arrived(text.to_owned())),
+            _ => Err(shape()),
         }
     }
 }
 
-/// A text is no status that can be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a status to try again on is a number from 300 to 599, or a class like `4xx`")]
-pub struct StatusError;
+/// Never again, says the backend.
+const GONE: u16 = 410;
+
+/// Why a text names no status to try again on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatusError {
+    /// It is neither a status nor a class of them.
+    #[error("`{0}` is neither a status nor a class of them")]
+    Shape(String),
+    /// The event has arrived.
+    #[error("`{0}` means that the event has arrived, and would make it arrive again")]
+    Arrived(String),
+    /// 410.
+    #[error("410 is final: the backend says that it never wants the event")]
+    Gone,
+}
 
 /// What is known of a delivery after an attempt.
 #[derive(Debug, Clone, Copy)]
@@ -263,7 +277,7 @@ impl RetryPolicy {
                 retry_after,
             } => match status {
                 200..=299 => return Judged::Delivered,
-                410 => return Judged::Dead(Death::Gone),
+                GONE => return Judged::Dead(Death::Gone),
                 _ if tried.retry_on.iter().any(|some| some.contain(status)) => retry_after,
                 408 | 409 | 425 | 429 | 500..=599 => retry_after,
                 300..=399 => return Judged::Dead(Death::Redirected),
@@ -359,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_route_may_try_more_again_but_never_what_is_gone() {
-        let retry_on: Vec<Statuses> = ["404", "410", "4xx"]
+        let retry_on: Vec<Statuses> = ["404", "302", "4xx"]
             .map(|text| text.parse().unwrap())
             .to_vec();
         let tried = Tried {
@@ -369,9 +383,118 @@ mod tests {
         let judge = |status| policy().judge(answered(status), &tried, at(0), 0.5);
         assert_eq!(judge(404), Judged::Retry(at(5)));
         assert_eq!(judge(422), Judged::Retry(at(5)));
+        assert_eq!(judge(302), Judged::Retry(at(5)));
+        assert_eq!(judge(301), Judged::Dead(Death::Redirected));
+        assert_eq!(judge(200), Judged::Delivered);
         assert_eq!(judge(410), Judged::Dead(Death::Gone));
-        for text in ["", "xx", "2xx", "200", "6xx", "40x", "9999999"] {
-            assert_eq!(text.parse::<Statuses>(), Err(StatusError), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_failure_cannot_be_tried_again() {
+        let check = |text: &str, expected: StatusError| {
+            assert_eq!(text.parse::<Statuses>(), Err(expected));
+        };
+        check("410", StatusError::Gone);
+        for text in ["200", "204", "2xx"] {
+            check(text, StatusError::Arrived(text.to_owned()));
+        }
+        for text in [
+            "", "xx", "1xx", "6xx", "0xx", "4XX", "40x", "44xx", "99", "600", "0404", "+40", "+xx",
+            "-404", "9999999", "timeout", "é04",
+        ] {
+            check(text, StatusError::Shape(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn every_reason_to_be_without_an_answer_is_tried_again() {
+        for failure in [
+            Failure::Unresolved,
+            Failure::Unreachable,
+            Failure::ConnectTimeout,
+            Failure::ResponseTimeout,
+            Failure::RequestTimeout,
+            Failure::BrokenOff,
+        ] {
+            let outcome = Outcome::Failed(failure);
+            let judged = policy().judge(outcome, &tried(2), at(100), 0.5);
+            assert_eq!(judged, Judged::Retry(at(115)), "{failure}");
+            assert!(outcome.is_ill(), "{failure}");
+        }
+    }
+
+    #[test]
+    fn only_silence_and_5xx_tell_of_an_ill_backend() {
+        for (status, expected) in [
+            (200, false),
+            (301, false),
+            (404, false),
+            (429, false),
+            (500, true),
+        ] {
+            assert_eq!(answered(status).is_ill(), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn no_delay_leaves_its_limits() {
+        let mut chance = Chance(7);
+        for _ in 0..20_000 {
+            let base = Duration::from_secs(1 + chance.below(100));
+            let max = base + Duration::from_secs(chance.below(100_000));
+            let asked_max = Duration::from_secs(chance.below(10_000));
+            let policy = RetryPolicy {
+                attempts: NonZeroU32::MAX,
+                backoff: Backoff {
+                    base,
+                    factor: 1.0 + chance.fraction() * 99.0,
+                    max,
+                    jitter: Jitter::Full,
+                },
+                give_up_after: Duration::from_secs(1 + chance.below(1_000_000)),
+                retry_after_max: Some(asked_max),
+            };
+            let asked = Duration::from_secs(chance.below(20_000));
+            let outcome = Outcome::Answered {
+                status: 503,
+                retry_after: Some(asked),
+            };
+            let attempts = u32::try_from(1 + chance.below(4_000_000_000)).unwrap();
+            let now = at(i64::try_from(chance.below(1_000_000)).unwrap());
+            let patience = asked.min(asked_max);
+            match policy.judge(outcome, &tried(attempts), now, chance.fraction()) {
+                Judged::Retry(due) => {
+                    assert!(due >= now + patience, "{due} {policy:?}");
+                    assert!(due <= now + max.max(patience), "{due} {policy:?}");
+                    assert!(due <= at(0) + policy.give_up_after, "{due} {policy:?}");
+                }
+                Judged::Dead(death) => {
+                    assert_eq!(death, Death::GaveUp);
+                    let latest = now + max.max(patience);
+                    assert!(latest > at(0) + policy.give_up_after, "{policy:?}");
+                }
+                Judged::Delivered => panic!("503 is no success"),
+            }
+        }
+    }
+
+    /// Numbers that look random and are the same in each run (splitmix64).
+    struct Chance(u64);
+
+    impl Chance {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        }
+
+        fn below(&mut self, end: u64) -> u64 {
+            self.next() % end
+        }
+
+        fn fraction(&mut self) -> f64 {
+            f64::from(u32::try_from(self.next() >> 32).unwrap()) / f64::from(u32::MAX)
         }
     }
 

@@ -6,12 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::{Arc, LazyLock};
 
-use minijinja::value::Value;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::value::{Enumerator, Object, Value};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, Expression, Output, State, UndefinedBehavior,
+};
 use serde::Serialize;
 
-use super::{OPEN, syntax};
+use super::{OPEN, is_left_open, syntax};
 
 /// How many steps one evaluation may take.
 const FUEL: u64 = 100_000;
@@ -19,8 +22,8 @@ const FUEL: u64 = 100_000;
 const DEPTH_MAX: usize = 64;
 /// The longest text one evaluation may make, in bytes.
 const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Each environment holds one program.
-const NAME: &str = "program";
+/// The variables there are.
+const VARIABLES: [&str; 5] = ["body", "raw", "headers", "query", "event"];
 
 /// What an expression may ask about an event.
 #[derive(Debug, Serialize)]
@@ -30,8 +33,8 @@ pub struct EventView<'a> {
     pub body: Option<serde_json::Value>,
     /// The body as text.
     pub raw: std::borrow::Cow<'a, str>,
-    /// The first value of each header, by its name in lower case.
-    pub headers: BTreeMap<String, String>,
+    /// The first value of each header, by its name in any case; [`headers`] makes it.
+    pub headers: Value,
     /// The first value of each query parameter.
     pub query: BTreeMap<String, String>,
     /// What the gateway knows.
@@ -54,28 +57,85 @@ pub struct EventFacts<'a> {
     pub received_at: String,
 }
 
-/// Why an expression has no value, in words that hold nothing of the event.
+/// Why an expression cannot be used, in words about the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ExprError(String);
+pub enum ExpressionError {
+    /// It is no expression.
+    #[error("line {line} of the expression: {detail}")]
+    Syntax {
+        /// The line within it, from 1.
+        line: usize,
+        /// What was found.
+        detail: String,
+    },
+    /// Its end is missing.
+    #[error("the expression has no end: write `}}}}` after it")]
+    NoEnd,
+    /// There is nothing in it: no event would be wanted.
+    #[error("the expression is empty")]
+    Empty,
+    /// Something stands beside the expression: it would be a text, neither true nor false.
+    #[error("text stands beside the expression: together they are neither true nor false")]
+    NotOne,
+    /// A variable that no event has: it would hold for none.
+    #[error("there is no variable `{0}`")]
+    Unknown(String),
+    /// The engine cannot be set up.
+    #[error("{0}")]
+    Engine(String),
+}
+
+/// Why an expression has no value for an event, in words that hold nothing of the event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExprError {
+    /// It uses something that the event does not have.
+    #[error("line {line} of the expression uses something that the event does not have")]
+    Missing {
+        /// The line within it, from 1.
+        line: usize,
+    },
+    /// It takes too many steps.
+    #[error("the expression takes too many steps")]
+    TooManySteps,
+    /// It makes more than may be sent.
+    #[error("the expression makes more than {TEXT_BYTES_MAX} bytes")]
+    TooLong,
+    /// It should make JSON, and makes something else of this event.
+    #[error("what the expression makes of the event is not JSON")]
+    NotJson,
+    /// It does something that does not go with the event.
+    #[error("line {line} of the expression: {kind}")]
+    Failed {
+        /// The line within it, from 1.
+        line: usize,
+        /// The kind of the trouble. The engine's own details may quote the event.
+        kind: String,
+    },
+}
 
 /// A condition on an event.
-pub struct Predicate(Program);
+pub struct Predicate {
+    source: String,
+    expression: Expression<'static, 'static>,
+}
+
+/// What an event lacks is not an error but something that does not hold.
+static PREDICATES: LazyLock<Environment<'static>> =
+    LazyLock::new(|| limited(UndefinedBehavior::Chainable));
 
 impl Predicate {
     /// Compiles `body.type == 'x'`, in `${{ … }}` or without.
     ///
     /// # Errors
-    /// [`ExprError`] says what is wrong with it.
-    pub fn compile(text: &str) -> Result<Self, ExprError> {
-        let inner = text.trim();
-        let inner = inner
-            .strip_prefix(OPEN)
-            .and_then(|inner| inner.strip_suffix("}}"))
-            .unwrap_or(inner);
-        let source = format!("${{% if ({inner}) %}}1${{% endif %}}");
-        // What an event lacks is not an error but something that does not hold.
-        Program::compile(source, UndefinedBehavior::Chainable).map(Self)
+    /// [`ExpressionError`] says what is wrong with it.
+    pub fn compile(text: &str) -> Result<Self, ExpressionError> {
+        let source = alone(text)?.to_owned();
+        let expression = PREDICATES
+            .compile_expression_owned(source.clone())
+            .map_err(|error| refused(&error))?;
+        check_variables(&PREDICATES, expression.undeclared_variables(false))?;
+        check_calls(expression.eval(EventView::nothing()).err())?;
+        Ok(Self { source, expression })
     }
 
     /// Whether it holds.
@@ -83,20 +143,83 @@ impl Predicate {
     /// # Errors
     /// [`ExprError`] when it cannot be said.
     pub fn holds(&self, event: &EventView<'_>) -> Result<bool, ExprError> {
-        self.0.render(event).map(|text| !text.is_empty())
+        let found = self.expression.eval(event);
+        found
+            .map(|value| value.is_true())
+            .map_err(|error| failed(&error))
     }
 }
 
 /// A text with expressions in it.
-pub struct EventTemplate(Program);
+pub struct EventTemplate {
+    source: String,
+    environment: Environment<'static>,
+}
+
+/// What a template makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Any text; values are written as they are.
+    Text,
+    /// JSON. A text of the event is escaped as it must be between quotes, and lists and mappings are
+    /// written as JSON, so that no value breaks out of its place.
+    Json,
+}
+
+impl Form {
+    /// The form of a media type.
+    pub fn of(content_type: &[u8]) -> Self {
+        let media = content_type.split(|&byte| byte == b';').next();
+        let media = media.unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        if media == b"application/json" || media.ends_with(b"+json") {
+            Self::Json
+        } else {
+            Self::Text
+        }
+    }
+
+    /// The name under which the engine knows a template that is written in this form.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => JSON,
+        }
+    }
+}
+
+const JSON: &str = "json";
 
 impl EventTemplate {
     /// Compiles a text with `${{ … }}` in it.
     ///
     /// # Errors
-    /// [`ExprError`] says what is wrong with it.
-    pub fn compile(text: &str) -> Result<Self, ExprError> {
-        Program::compile(text.to_owned(), UndefinedBehavior::Strict).map(Self)
+    /// [`ExpressionError`] says what is wrong with it.
+    pub fn compile(text: &str) -> Result<Self, ExpressionError> {
+        let mut environment = limited(UndefinedBehavior::SemiStrict);
+        environment.set_syntax(syntax().map_err(ExpressionError::Engine)?);
+        environment.set_keep_trailing_newline(true);
+        environment.set_auto_escape_callback(|name| match name {
+            JSON => AutoEscape::Json,
+            _ => AutoEscape::None,
+        });
+        environment.set_formatter(write_value);
+        if is_left_open(text) {
+            return Err(ExpressionError::NoEnd);
+        }
+        for form in [Form::Text, Form::Json] {
+            environment
+                .add_template_owned(form.name(), text.to_owned())
+                .map_err(|error| refused(&error))?;
+        }
+        let template = environment
+            .get_template(Form::Text.name())
+            .map_err(|error| refused(&error))?;
+        check_variables(&environment, template.undeclared_variables(false))?;
+        check_calls(template.render(EventView::nothing()).err())?;
+        Ok(Self {
+            source: text.to_owned(),
+            environment,
+        })
     }
 
     /// The text for one event.
@@ -104,75 +227,163 @@ impl EventTemplate {
     /// # Errors
     /// [`ExprError`], also when the event lacks something that the text asks for: half a body must
     /// not look like a whole one.
-    pub fn render(&self, event: &EventView<'_>) -> Result<Vec<u8>, ExprError> {
-        self.0.render(event)
-    }
-}
-
-/// In words that hold nothing of the event: the engine's own may quote it.
-fn describe(error: &minijinja::Error) -> ExprError {
-    use minijinja::ErrorKind;
-    ExprError(match error.kind() {
-        ErrorKind::UndefinedError => {
-            "the expression uses something that the event does not have".to_owned()
-        }
-        ErrorKind::OutOfFuel => "the expression takes too many steps".to_owned(),
-        kind => super::describe_as(kind, error.detail()),
-    })
-}
-
-struct Program {
-    source: String,
-    environment: Environment<'static>,
-}
-
-impl Program {
-    fn compile(source: String, undefined: UndefinedBehavior) -> Result<Self, ExprError> {
-        let mut environment = Environment::new();
-        environment.set_syntax(syntax().map_err(ExprError)?);
-        environment.set_undefined_behavior(undefined);
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(DEPTH_MAX);
-        environment.set_keep_trailing_newline(true);
-        environment
-            .add_template_owned(NAME, source.clone())
-            .map_err(|error| describe(&error))?;
-        Ok(Self {
-            source,
-            environment,
-        })
-    }
-
-    fn render(&self, event: &EventView<'_>) -> Result<Vec<u8>, ExprError> {
-        let failed = |error: minijinja::Error| describe(&error);
-        let template = self.environment.get_template(NAME).map_err(failed)?;
+    pub fn render(&self, event: &EventView<'_>, form: Form) -> Result<Vec<u8>, ExprError> {
+        let template = self.environment.get_template(form.name());
+        let template = template.map_err(|error| failed(&error))?;
         let mut text = Capped::default();
         let rendered = template.render_captured_to(Value::from_serialize(event), &mut text);
         if text.is_over {
-            let message = format!("the expression makes more than {TEXT_BYTES_MAX} bytes");
-            return Err(ExprError(message));
+            return Err(ExprError::TooLong);
         }
-        rendered.map_err(failed)?;
+        rendered.map_err(|error| failed(&error))?;
+        let is_json = |bytes| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+        if form == Form::Json && !is_json(&text.bytes) {
+            return Err(ExprError::NotJson);
+        }
         Ok(text.bytes)
     }
 }
 
-/// The environment says nothing to people.
-impl fmt::Debug for Program {
+impl EventView<'_> {
+    /// An event that has nothing, to try an expression with.
+    fn nothing() -> Self {
+        Self {
+            body: Some(serde_json::json!({})),
+            raw: "{}".into(),
+            headers: headers([]),
+            query: BTreeMap::new(),
+            event: EventFacts {
+                id: String::new(),
+                provider_event_id: None,
+                event_type: None,
+                route: "",
+                received_at: String::new(),
+            },
+        }
+    }
+}
+
+/// Headers as expressions see them: the first value of each, by its name in any case.
+pub fn headers(lines: impl IntoIterator<Item = (String, String)>) -> Value {
+    let mut first = BTreeMap::new();
+    for (name, value) in lines {
+        first.entry(name.to_ascii_lowercase()).or_insert(value);
+    }
+    Value::from_object(Named(first))
+}
+
+#[derive(Debug)]
+struct Named(BTreeMap<String, String>);
+
+impl Object for Named {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let name = key.as_str()?.to_ascii_lowercase();
+        self.0.get(&name).map(|value| Value::from(value.as_str()))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let names = self.0.keys().map(|name| Value::from(name.as_str()));
+        Enumerator::Values(names.collect())
+    }
+}
+
+fn limited(undefined: UndefinedBehavior) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(undefined);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(DEPTH_MAX);
+    environment
+}
+
+/// The one expression of a text, without the `${{ … }}` around it.
+fn alone(text: &str) -> Result<&str, ExpressionError> {
+    let text = text.trim();
+    let source = match text.split_once(OPEN) {
+        None => text,
+        Some(_) if is_left_open(text) => return Err(ExpressionError::NoEnd),
+        Some(("", rest)) if !rest.contains(OPEN) => {
+            rest.strip_suffix("}}").ok_or(ExpressionError::NotOne)?
+        }
+        Some(_) => return Err(ExpressionError::NotOne),
+    };
+    match source.trim() {
+        "" => Err(ExpressionError::Empty),
+        source => Ok(source),
+    }
+}
+
+fn check_variables(
+    environment: &Environment<'_>,
+    used: impl IntoIterator<Item = String>,
+) -> Result<(), ExpressionError> {
+    let is_known = |name: &String| {
+        let mut functions = environment.globals();
+        VARIABLES.contains(&name.as_str()) || functions.any(|(known, _)| known == name)
+    };
+    // The first by name, so that a file has the same fault each time.
+    let unknown = used.into_iter().filter(|name| !is_known(name)).min();
+    unknown.map_or(Ok(()), |name| Err(ExpressionError::Unknown(name)))
+}
+
+/// The engine looks filters, tests and functions up when it comes to them: one try finds those that
+/// every event comes to.
+fn check_calls(error: Option<Error>) -> Result<(), ExpressionError> {
+    match error {
+        Some(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction
+            ) =>
+        {
+            Err(refused(&error))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn refused(error: &Error) -> ExpressionError {
+    ExpressionError::Syntax {
+        line: error.line().unwrap_or(1),
+        detail: error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned),
+    }
+}
+
+fn failed(error: &Error) -> ExprError {
+    let line = error.line().unwrap_or(1);
+    match error.kind() {
+        ErrorKind::UndefinedError => ExprError::Missing { line },
+        ErrorKind::OutOfFuel => ExprError::TooManySteps,
+        kind => ExprError::Failed {
+            line,
+            kind: kind.to_string(),
+        },
+    }
+}
+
+fn write_value(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    // What `tojson` made is JSON already.
+    if !matches!(state.auto_escape(), AutoEscape::Json) || value.is_safe() {
+        return write!(out, "{value}").map_err(Error::from);
+    }
+    let json = serde_json::to_string(value)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let between_quotes = json
+        .strip_prefix('"')
+        .and_then(|json| json.strip_suffix('"'));
+    write!(out, "{}", between_quotes.unwrap_or(&json)).map_err(Error::from)
+}
+
+impl fmt::Debug for Predicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)
     }
 }
 
-impl fmt::Debug for Predicate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 impl fmt::Debug for EventTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.source)
     }
 }
 
@@ -199,69 +410,4 @@ impl Write for Capped {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(body: serde_json::Value) -> EventView<'static> {
-        EventView {
-            raw: body.to_string().into(),
-            body: Some(body),
-            headers: BTreeMap::from([("x-kind".to_owned(), "push".to_owned())]),
-            query: BTreeMap::from([("a".to_owned(), "1".to_owned())]),
-            event: EventFacts {
-                id: "0199".into(),
-                provider_event_id: Some("evt_1"),
-                event_type: Some("paid"),
-                route: "stripe",
-                received_at: "2026-11-26T10:00:00Z".into(),
-            },
-        }
-    }
-
-    #[test]
-    fn a_predicate_sees_the_event() {
-        let check = |text: &str, expected: bool| {
-            let predicate = Predicate::compile(text).unwrap();
-            let event = view(serde_json::json!({"type": "paid", "amount": 5, "tags": ["a"]}));
-            assert_eq!(predicate.holds(&event), Ok(expected), "{text}");
-        };
-        check("body.type == 'paid'", true);
-        check("${{ body.type == 'paid' }}", true);
-        check("body.amount > 5 or 'a' in body.tags", true);
-        check("body.nothing.at.all == 1", false);
-        check("headers['x-kind'] == 'push' and query.a == '1'", true);
-        check("event.type == 'paid' and event.route == 'stripe'", true);
-        check("event.provider_event_id != 'evt_1'", false);
-    }
-
-    #[test]
-    fn a_template_makes_a_body() {
-        let template =
-            EventTemplate::compile(r#"{"id": ${{ body.id | tojson }}, "at": "${{ event.id }}"}"#);
-        let text = template
-            .unwrap()
-            .render(&view(serde_json::json!({"id": "a\"b"})));
-        assert_eq!(
-            String::from_utf8(text.unwrap()).unwrap(),
-            r#"{"id": "a\"b", "at": "0199"}"#
-        );
-    }
-
-    #[test]
-    fn what_runs_away_or_lacks_something_fails() {
-        let check = |text: &str, part: &str| {
-            let template = EventTemplate::compile(text).unwrap();
-            let error = template
-                .render(&view(serde_json::json!({"n": 1})))
-                .unwrap_err();
-            assert!(error.to_string().contains(part), "{text}: {error}");
-        };
-        check("${{ body.missing }}", "does not have");
-        check(
-            "${% for i in range(9999) %}${% for j in range(9999) %}x${% endfor %}${% endfor %}",
-            "steps",
-        );
-        assert!(Predicate::compile("body.type ==").is_err());
-        assert!(EventTemplate::compile("${{ body.a ").is_err());
-    }
-}
+mod tests;

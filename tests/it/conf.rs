@@ -24,12 +24,14 @@ const CANARY: &str = "canary";
 const UPDATE: &str = "UPDATE_EXPECTED";
 
 /// The secrets that the examples ask for.
-const SECRETS: [(&str, &str); 16] = [
+const SECRETS: [(&str, &str); 18] = [
+    ("BILLING", "whsec_hookgateExampleBilling"),
     ("GITHUB", "It's a Secret to Everybody"),
     ("GITHUB_NEW", "the new secret"),
     ("GITHUB_OLD", "the old secret"),
     ("GITLAB", "hookgate-example-token"),
     ("GITLAB_SIGNING", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ("LEDGER", "whsec_plJ3nmyCDGBKInavdOK15jsl"),
     ("LEGACY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ("SCRIPTS", "hookgate-example-bearer"),
     ("SHOPIFY", "hush"),

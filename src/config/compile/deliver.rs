@@ -6,18 +6,25 @@ use super::{Compiler, HEADER_SHAPE, value};
 use crate::config::decode::{OneOrMany, TextOr};
 use crate::config::raw::deliver as raw;
 use crate::config::yaml::Span;
-use crate::delivery::deliver::{Batch, Deliver, Mode, Order, OrderPolicy, Signing, Transform};
+use crate::delivery::deliver::{
+    Batch, Deliver, Mode, Order, OrderPolicy, Signing, SigningError, Transform,
+};
 use crate::delivery::request::{Rewrite, RewriteError};
-use crate::delivery::retry::Statuses;
-use crate::expr::event::{EventTemplate, ExprError, Predicate};
+use crate::delivery::retry::{StatusError, Statuses};
+use crate::expr::event::{EventTemplate, ExpressionError, Predicate};
 use crate::ingress::router::PathPattern;
-use crate::signature::key::Key;
+use crate::secret::Secret;
+use crate::signature::Preset;
+use crate::signature::key::{Key, KeyError};
+use crate::signature::sign::SignError;
 
 /// The most backends that one event goes to.
 const DELIVERIES_MAX: usize = 64;
 /// The most events of one request.
 const BATCH_MAX: u32 = 1000;
 const BATCH_WAIT: Duration = Duration::from_secs(1);
+const PRIVATE_KEY: &str =
+    "signing needs the private key: PKCS#8 in PEM (-----BEGIN PRIVATE KEY-----)";
 const ORDER_KEY: &str =
     "write a JSONPath ($.account), header:NAME, {header: NAME} or {query: NAME}";
 /// What `deliver.headers` cannot change: the gateway frames the request, and names the host.
@@ -44,11 +51,19 @@ impl Compiler<'_> {
         list: &OneOrMany<raw::Deliver>,
         path: Option<&PathPattern>,
     ) -> Option<Vec<Deliver>> {
-        if list.is_empty() || list.len() > DELIVERIES_MAX {
-            let help = format!("write from 1 to {DELIVERIES_MAX} entries with `to: NAME`");
-            let message = format!("`deliver` has {} entries", list.len());
-            self.fault_with_help(span, message, help);
+        if list.is_empty() {
+            let message = "`deliver` is empty: events would go nowhere";
+            self.fault_with_help(
+                span,
+                message,
+                "write `{to: NAME}`, or a list of such entries",
+            );
             return None;
+        }
+        if list.len() > DELIVERIES_MAX {
+            let message = format!("an event goes to {DELIVERIES_MAX} backends at most");
+            let help = format!("take {} entries away", list.len() - DELIVERIES_MAX);
+            self.fault_with_help(span, message, help);
         }
         let mut live = None;
         let mut deliveries = Vec::new();
@@ -56,7 +71,7 @@ impl Compiler<'_> {
             let raw = field.get();
             let slot = u16::try_from(slot).unwrap_or(u16::MAX);
             let delivery = raw.and_then(|raw| self.delivery(slot, raw, path));
-            let is_live = delivery.as_ref().is_some_and(|one| one.mode != Mode::Queue);
+            let is_live = raw.is_some_and(|raw| mode(raw) != Mode::Queue);
             if is_live && live.replace(field.span).is_some() {
                 let message = "two entries answer the sender, and there can only be one answer";
                 let help = "write `mode: queue` in all but one of them";
@@ -95,11 +110,7 @@ impl Compiler<'_> {
             (Some(_), None) | (None, _) => None,
         };
         let headers = self.deliver_headers(raw);
-        let mode = match value(&raw.mode) {
-            None | Some(raw::Mode::Proxy) => Mode::Proxy,
-            Some(raw::Mode::Queue) => Mode::Queue,
-            Some(raw::Mode::Spill) => Mode::Spill,
-        };
+        let mode = mode(raw);
         self.queued_only(raw, mode);
         let when = self.predicate(raw);
         let order = self.order(raw);
@@ -107,10 +118,7 @@ impl Compiler<'_> {
         let sign = self.signing(raw);
         let batch = self.batch(raw);
         let retry_on = self.retry_on(raw);
-        let expire = raw
-            .expire
-            .as_ref()
-            .map(|_| self.period(&raw.expire, Duration::ZERO));
+        let expire = self.expire(raw);
         Some(Deliver {
             slot,
             backend: backend?,
@@ -157,16 +165,34 @@ impl Compiler<'_> {
         self.expression(field.span, compiled)
     }
 
-    fn expression<T>(&mut self, span: Span, compiled: Result<T, ExprError>) -> Option<T> {
-        match compiled {
-            Ok(compiled) => Some(compiled),
-            Err(error) => {
-                let help = "`body`, `raw`, `headers`, `query` and `event` are known of an event, \
-                            as in body.type == 'paid'";
-                self.fault_with_help(span, error.to_string(), help);
-                None
+    fn expression<T>(&mut self, span: Span, compiled: Result<T, ExpressionError>) -> Option<T> {
+        let help = match &compiled {
+            Ok(_) => return compiled.ok(),
+            Err(ExpressionError::Unknown(_)) => {
+                "known of an event are `body`, `raw`, `headers`, `query` and `event`"
             }
+            Err(ExpressionError::Empty) => "leave `when` out to get every event",
+            Err(ExpressionError::NotOne) => {
+                "write one expression, like ${{ body.type == 'paid' and body.amount > 0 }}"
+            }
+            Err(ExpressionError::NoEnd) => "an expression stands in ${{ and }}",
+            Err(ExpressionError::Syntax { .. } | ExpressionError::Engine(_)) => {
+                "write it like body.type == 'paid', or ${{ body.id }} within a text"
+            }
+        };
+        let error = compiled.err()?;
+        self.fault_with_help(span, error.to_string(), help);
+        None
+    }
+
+    fn expire(&mut self, raw: &raw::Deliver) -> Option<Duration> {
+        let field = raw.expire.as_ref()?;
+        let expire = field.get()?.as_duration();
+        if expire.is_zero() {
+            let message = "every event would be too old before its first attempt";
+            self.fault_with_help(field.span, message, "leave `expire` out for never");
         }
+        Some(expire)
     }
 
     fn order(&mut self, raw: &raw::Deliver) -> Option<Order> {
@@ -185,6 +211,13 @@ impl Compiler<'_> {
 
     fn transform(&mut self, raw: &raw::Deliver) -> Option<Transform> {
         let raw = value(&raw.transform)?;
+        if let Some(field) = &raw.content_type {
+            let is_value = |text: &String| http::HeaderValue::from_str(text).is_ok();
+            if !field.get().is_none_or(is_value) {
+                let help = "write one like `application/json`";
+                self.fault_with_help(field.span, "this is no Content-Type", help);
+            }
+        }
         let field = &raw.body;
         let compiled = EventTemplate::compile(&field.get()?.0);
         let body = self.expression(field.span, compiled)?;
@@ -203,19 +236,44 @@ impl Compiler<'_> {
             self.unknown(raw.provider.span, "provider", name, known);
             return None;
         };
-        let Some(scheme) = preset.schemes.first() else {
-            let help = "choose a provider that signs its webhooks";
-            self.fault_with_help(raw.provider.span, format!("`{name}` signs nothing"), help);
-            return None;
+        let public_url = match &raw.public_url {
+            Some(field) => Some(self.whole_url(field)?),
+            None => None,
         };
         let secret = raw.secret.get()?;
-        let key = Key::new(scheme.parts().algorithm, &scheme.parts().key, secret);
-        let key = self.try_at(raw.secret.span, key)?;
-        Some(Signing {
-            scheme: scheme.clone(),
-            key,
-            public_url: value(&raw.public_url).cloned(),
-        })
+        match sign_as(preset, secret, public_url) {
+            Ok(signing) => Some(signing),
+            Err(Unsigned::Key(error)) => {
+                let help = match error {
+                    KeyError::Public { .. } => PRIVATE_KEY,
+                    KeyError::Empty | KeyError::Encoding { .. } => {
+                        "write the secret that the backend verifies with"
+                    }
+                };
+                self.fault_with_help(raw.secret.span, error.to_string(), help);
+                None
+            }
+            Err(Unsigned::Signing(error)) => {
+                let (span, help) = match error {
+                    SigningError::NoUrl => (
+                        raw.provider.span,
+                        "add `public_url`, the URL by which the backend knows itself",
+                    ),
+                    SigningError::Sign(SignError::PublicKey) => (raw.secret.span, PRIVATE_KEY),
+                    SigningError::Sign(SignError::Place { .. } | SignError::Input(_)) => (
+                        raw.provider.span,
+                        "choose a provider that signs in a header",
+                    ),
+                };
+                self.fault_with_help(span, error.to_string(), help);
+                None
+            }
+            Err(Unsigned::Nothing) => {
+                let help = "choose a provider that signs its webhooks";
+                self.fault_with_help(raw.provider.span, format!("`{name}` signs nothing"), help);
+                None
+            }
+        }
     }
 
     fn batch(&mut self, raw: &raw::Deliver) -> Option<Batch> {
@@ -223,7 +281,8 @@ impl Compiler<'_> {
         let max = *raw.max.get()?;
         if max.get() > BATCH_MAX {
             let help = format!("write at most {BATCH_MAX}");
-            self.fault_with_help(raw.max.span, "that is too much for one request", help);
+            let message = format!("{max} events are too many for one request");
+            self.fault_with_help(raw.max.span, message, help);
         }
         Some(Batch {
             max,
@@ -235,7 +294,19 @@ impl Compiler<'_> {
         let mut statuses = Vec::new();
         for field in value(&raw.retry_on).into_iter().flatten() {
             let Some(text) = field.get() else { continue };
-            statuses.extend(self.try_at(field.span, text.parse::<Statuses>()));
+            match text.parse::<Statuses>() {
+                Ok(some) => statuses.push(some),
+                Err(error) => {
+                    let help = match error {
+                        StatusError::Shape(_) => {
+                            "write a number from 300 to 599, or a class like `4xx`; without an \
+                             answer it is always tried again"
+                        }
+                        StatusError::Arrived(_) | StatusError::Gone => "take it away",
+                    };
+                    self.fault_with_help(field.span, error.to_string(), help);
+                }
+            }
         }
         statuses
     }
@@ -294,6 +365,42 @@ impl Compiler<'_> {
         }
         headers
     }
+}
+
+fn mode(raw: &raw::Deliver) -> Mode {
+    match value(&raw.mode) {
+        None | Some(raw::Mode::Proxy) => Mode::Proxy,
+        Some(raw::Mode::Queue) => Mode::Queue,
+        Some(raw::Mode::Spill) => Mode::Spill,
+    }
+}
+
+/// Why nothing can be signed as a provider does.
+enum Unsigned {
+    Nothing,
+    Key(KeyError),
+    Signing(SigningError),
+}
+
+/// The first way of a provider that this secret can sign; the reason against the first, if none.
+fn sign_as(
+    preset: &Preset,
+    secret: &Secret,
+    public_url: Option<String>,
+) -> Result<Signing, Unsigned> {
+    let mut first = None;
+    for scheme in &preset.schemes {
+        let made = Key::new(scheme.parts().algorithm, &scheme.parts().key, secret)
+            .map_err(Unsigned::Key)
+            .and_then(|key| {
+                Signing::new(scheme.clone(), key, public_url.clone()).map_err(Unsigned::Signing)
+            });
+        match made {
+            Ok(signing) => return Ok(signing),
+            Err(reason) => first = first.or(Some(reason)),
+        }
+    }
+    Err(first.unwrap_or(Unsigned::Nothing))
 }
 
 /// What a rewrite may ask for.

@@ -142,6 +142,12 @@ impl Compiler<'_> {
             let help = "write one like `application/json`";
             self.fault_with_help(field.span, "this is no Content-Type", help);
         }
+        if let (204 | 205, Some(field)) = (status, &raw.body)
+            && !body.is_empty()
+        {
+            let help = "write another status, or take `body` away";
+            self.fault_with_help(field.span, format!("a {status} has no body"), help);
+        }
         let plain = || "text/plain; charset=utf-8".to_owned();
         Reply {
             status,

@@ -13,6 +13,8 @@ use crate::ingress::Route;
 const FOLDER: &str = "data";
 const DEPTH_MAX: u64 = 1_000_000;
 const SIZE_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+/// The store's own tables take a part of this already.
+const SIZE_BYTES_FLOOR: u64 = 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -26,6 +28,9 @@ impl Compiler<'_> {
                 None
             }
         };
+        if let Some(raw) = raw {
+            self.usable(raw);
+        }
         let size = |pick: fn(&Store) -> Option<u64>, default| raw.and_then(pick).unwrap_or(default);
         let folder = raw
             .and_then(|raw| value(&raw.path))
@@ -43,6 +48,24 @@ impl Compiler<'_> {
             ),
             keep: raw.map_or(KEEP, |raw| self.period(&raw.keep, KEEP)),
         })
+    }
+
+    /// Reports what would make a store that keeps nothing.
+    fn usable(&mut self, raw: &Store) {
+        if let Some(field) = &raw.path
+            && field.get().is_some_and(|path| path.is_empty())
+        {
+            let help = format!("leave `path` out for the default, {FOLDER}");
+            self.fault_with_help(field.span, "the store has no folder", help);
+        }
+        if let Some(field) = &raw.size_max
+            && field
+                .get()
+                .is_some_and(|size| size.as_u64() < SIZE_BYTES_FLOOR)
+        {
+            let message = "a store of this size would be full before its first event";
+            self.fault_with_help(field.span, message, "write at least 1MiB");
+        }
     }
 
     /// A queued event is known again by the store and a proxied one by memory: a namespace of both

@@ -272,7 +272,11 @@ impl<'a> Compiler<'a> {
     }
 
     fn public_url(&mut self, verify: &raw::Verify) -> Option<String> {
-        let field = verify.public_url.as_ref()?;
+        self.whole_url(verify.public_url.as_ref()?)
+    }
+
+    /// A URL with its scheme and host.
+    pub(super) fn whole_url(&mut self, field: &Field<String>) -> Option<String> {
         let text = field.get()?;
         let is_url = text.parse::<http::Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()

@@ -77,7 +77,9 @@ pub enum Order {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Transform {
-    /// The body.
+    /// The body. Where the Content-Type is JSON, values are escaped as they must be between
+    /// quotes (`"${{ body.name }}"`), lists and mappings are written as JSON, and what is not JSON
+    /// as a whole is not sent.
     pub body: Field<Template>,
     /// Its Content-Type. Default: the original's.
     pub content_type: Option<Field<String>>,
