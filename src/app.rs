@@ -33,7 +33,7 @@ use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
 use crate::ingress::dedup::memory::MemoryLedger;
-use crate::ingress::service::{Door, Gateway, Listeners, Snapshot};
+use crate::ingress::service::{Desk, Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::{self, Road, Roads};
 use crate::reload::{Reloader, Started};
@@ -189,7 +189,8 @@ impl App {
                 readiness: readiness.clone(),
                 reloader: reloader.clone(),
             };
-            let mut service = Bound::new("admin", app, vec![socket]).until_the_exit();
+            let desk = Desk::new(app, gateway.clone());
+            let mut service = Bound::new("admin", desk, vec![socket]).until_the_exit();
             service.inner.threads = Some(1);
             server.add_service(service);
         }

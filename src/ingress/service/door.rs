@@ -228,7 +228,7 @@ enum Next {
 }
 
 /// A session of HTTP/1 whose head was read already.
-fn begin_http1(stream: Stream, bytes: BytesMut, idle: Duration) -> ServerSession {
+pub(super) fn begin_http1(stream: Stream, bytes: BytesMut, idle: Duration) -> ServerSession {
     let mut session = ServerSession::new_http1(stream);
     // Otherwise a request that came along with the one before is lost with a reset, which can
     // destroy that one's answer on its way.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod arrival;
+pub mod desk;
 pub mod door;
 mod exchange;
 mod handoff;
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::outbound::Roads;
 use crate::request_log::HeaderChoice;
 
+pub use desk::Desk;
 pub use door::Door;
 pub use listener::{Listener, Listeners};
 
