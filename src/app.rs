@@ -134,10 +134,10 @@ impl App {
             let socket = Socket::bind(address, "server.listen")?;
             match &socket.address {
                 ListenAddress::Tcp(bound) => match bound.parse() {
-                    Ok(bound) => listeners.add_tcp(bound, *listener),
+                    Ok(bound) => listeners.add_tcp(bound, listener.clone()),
                     Err(error) => return Err(StartError::Internal(format!("{bound}: {error}"))),
                 },
-                ListenAddress::Unix(path) => listeners.add_unix(path.clone(), *listener),
+                ListenAddress::Unix(path) => listeners.add_unix(path.clone(), listener.clone()),
             }
             sockets.push(socket);
         }

@@ -76,6 +76,22 @@ impl Started {
     }
 }
 
+impl Started {
+    /// Gives the listeners that run what the new file says about their handshakes.
+    fn renew_tls(&self, config: &Config) {
+        let new = &config.server.listen;
+        for (index, (address, listener)) in self.server.listen.iter().enumerate() {
+            // Two listeners with any free port have the same address in the file.
+            let same_place = new.get(index).filter(|(other, _)| other == address);
+            let same = same_place.or_else(|| new.iter().find(|(other, _)| other == address));
+            let renewed = same.and_then(|(_, listener)| listener.tls.as_ref());
+            if let (Some(tls), Some(renewed)) = (&listener.tls, renewed) {
+                tls.renew(renewed);
+            }
+        }
+    }
+}
+
 impl Reloader {
     /// Watches over the file that a gateway was started with.
     pub fn new(
@@ -140,6 +156,7 @@ impl Reloader {
             .announce(config.route_names(), config.backend_names());
         let roads = Roads::renewed(config.backends, &self.gateway.snapshot().roads);
         roads.resolve_new().await;
+        self.started_with.renew_tls(&config);
         self.gateway.swap(Snapshot {
             gate: config.gate,
             roads,

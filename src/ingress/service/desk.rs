@@ -16,7 +16,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use super::Gateway;
-use super::answer::{Cut, Written, end, end_with};
+use super::answer::{Cut, Written, close, end, end_with};
 use super::arrival::{self, Arrival, Wait};
 use super::door::begin_http1;
 use super::request::declared_bytes;
@@ -56,7 +56,7 @@ impl<A: ServeHttp + Send + Sync> Desk<A> {
                     return end_with(stream, 413, limits.write).await;
                 }
                 Arrival::Request { bytes, .. } => bytes,
-                Arrival::Nothing => return,
+                Arrival::Nothing => return close(stream, limits.write).await,
                 Arrival::Refused(refusal) => {
                     return end_with(stream, refusal.status(), limits.write).await;
                 }

@@ -14,7 +14,7 @@ use super::answer::{self, Cut, LINGER_BYTES_MAX, Written, end, end_with};
 use super::request::{Caller, SessionBody, declared_bytes, expects_continue, request_id};
 use super::{Gateway, Snapshot};
 use crate::delivery::backend::Failure;
-use crate::event::{ClientAddr, Head, Verdict};
+use crate::event::{ClientAddr, Fingerprint, Head, Verdict};
 use crate::ingress::body::{self, BodyLimits};
 use crate::ingress::dedup::Standing;
 use crate::ingress::gate::{Admitted, Judgement, Permit, Refused, Route};
@@ -29,6 +29,7 @@ pub(super) struct Exchange<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) peer: ClientAddr,
     pub(super) scheme: &'static str,
+    certificate: Option<Fingerprint>,
     pub(super) request_id: String,
     pub(super) started: Instant,
     stopping: &'a ShutdownWatch,
@@ -85,6 +86,7 @@ impl<'a> Exchange<'a> {
             snapshot,
             peer: caller.peer,
             scheme: caller.scheme,
+            certificate: caller.certificate,
             request_id: request_id(gateway.clock.as_ref()),
             started: Instant::now(),
             stopping,
@@ -274,7 +276,8 @@ impl<'a> Exchange<'a> {
 
     fn judge(&self, route: &Route, head: &Head, body: &[u8]) -> Result<Judgement, Refusal> {
         let started = Instant::now();
-        let judgement = route.judge(head, body, self.gateway.clock.now());
+        let certificate = self.certificate.as_ref();
+        let judgement = route.judge(head, body, certificate, self.gateway.clock.now());
         let took = started.elapsed().as_secs_f64();
         self.gateway
             .metrics

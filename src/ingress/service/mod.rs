@@ -13,7 +13,8 @@ mod exchange;
 mod handoff;
 pub mod listener;
 mod request;
-mod watched;
+pub mod tls;
+mod wrapped;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::request_log::HeaderChoice;
 pub use desk::Desk;
 pub use door::Door;
 pub use listener::{Listener, Listeners};
+pub use tls::Tls;
 
 /// The limits of connections and of what comes over them.
 #[derive(Debug, Clone, Copy)]
