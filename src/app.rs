@@ -37,7 +37,7 @@ use crate::dispatch::{Dispatcher, Plan};
 use crate::ingress::Route;
 use crate::ingress::dedup::memory::{KEYS_MAX, MemoryLedger};
 use crate::ingress::dedup::{DedupKey, DedupRule, Recorded};
-use crate::ingress::service::{Door, Gateway, Listeners, Snapshot};
+use crate::ingress::service::{Desk, Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
 use crate::reload::{Reloader, Started};
@@ -152,10 +152,10 @@ impl App {
             let socket = Socket::bind(address, "server.listen")?;
             match &socket.address {
                 ListenAddress::Tcp(bound) => match bound.parse() {
-                    Ok(bound) => listeners.add_tcp(bound, *listener),
+                    Ok(bound) => listeners.add_tcp(bound, listener.clone()),
                     Err(error) => return Err(StartError::Internal(format!("{bound}: {error}"))),
                 },
-                ListenAddress::Unix(path) => listeners.add_unix(path.clone(), *listener),
+                ListenAddress::Unix(path) => listeners.add_unix(path.clone(), listener.clone()),
             }
             sockets.push(socket);
         }
@@ -240,7 +240,8 @@ impl App {
                 reloader: reloader.clone(),
                 clock: clock.clone(),
             };
-            let mut service = Bound::new("admin", app, vec![socket]).until_the_exit();
+            let desk = Desk::new(app, gateway.clone());
+            let mut service = Bound::new("admin", desk, vec![socket]).until_the_exit();
             service.inner.threads = Some(1);
             server.add_service(service);
         }

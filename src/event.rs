@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use bytes::Bytes;
 
@@ -178,6 +179,43 @@ impl fmt::Display for ClientAddr {
     }
 }
 
+/// The SHA-256 of a client's certificate in DER, once its listener has found it genuine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Wraps a hash.
+    pub fn new(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+}
+
+/// A text that is no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the SHA-256 of a certificate")]
+pub struct NoFingerprint;
+
+/// 64 hexadecimal digits, in pairs with colons between them or not.
+impl FromStr for Fingerprint {
+    type Err = NoFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
+        let mut hash = [0; 32];
+        let digits: String = text.split(':').collect();
+        let is_even = text.split(':').all(|part| part.len() % 2 == 0);
+        match hex::decode_to_slice(digits, &mut hash) {
+            Ok(()) if is_even => Ok(Self(hash)),
+            Ok(()) | Err(_) => Err(NoFingerprint),
+        }
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
 /// What was decided about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -235,6 +273,22 @@ mod tests {
         check("example.com:8080", "example.com");
         check("[::1]:8080", "[::1]");
         check("[::1]", "[::1]");
+    }
+
+    #[test]
+    fn a_fingerprint_is_written_with_colons_or_without() {
+        let digits = "0a".repeat(32);
+        let colons = vec!["0A"; 32].join(":");
+        let check = |text: &str, expected: Result<Fingerprint, NoFingerprint>| {
+            assert_eq!(text.parse(), expected, "{text}");
+        };
+        check(&digits, Ok(Fingerprint::new([10; 32])));
+        check(&colons, Ok(Fingerprint::new([10; 32])));
+        check(&digits[2..], Err(NoFingerprint));
+        check(&format!("{digits}0a"), Err(NoFingerprint));
+        check(&digits.replace('a', ":"), Err(NoFingerprint));
+        check("", Err(NoFingerprint));
+        assert_eq!(Fingerprint::new([10; 32]).to_string(), digits);
     }
 
     #[test]

@@ -176,6 +176,7 @@ impl Metrics {
             "per_address",
             "proxy_untrusted",
             "proxy_header",
+            "tls",
             "lost",
         ] {
             metrics.connections_refused.with_label_values(&[reason]);

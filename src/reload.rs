@@ -82,6 +82,22 @@ impl Started {
     }
 }
 
+impl Started {
+    /// Gives the listeners that run what the new file says about their handshakes.
+    fn renew_tls(&self, config: &Config) {
+        let new = &config.server.listen;
+        for (index, (address, listener)) in self.server.listen.iter().enumerate() {
+            // Two listeners with any free port have the same address in the file.
+            let same_place = new.get(index).filter(|(other, _)| other == address);
+            let same = same_place.or_else(|| new.iter().find(|(other, _)| other == address));
+            let renewed = same.and_then(|(_, listener)| listener.tls.as_ref());
+            if let (Some(tls), Some(renewed)) = (&listener.tls, renewed) {
+                tls.renew(renewed);
+            }
+        }
+    }
+}
+
 impl Reloader {
     /// Watches over the file that a gateway was started with.
     pub fn new(
@@ -149,6 +165,7 @@ impl Reloader {
         self.metrics
             .announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
         let plan = config.plan();
+        self.started_with.renew_tls(&config);
         let roads = Roads::renewed(config.backends, &self.gateway.snapshot().roads);
         roads.resolve_new().await;
         if let Some(dispatcher) = &self.dispatcher {

@@ -110,7 +110,7 @@ impl Party {
     fn judge(&self, head: &Head, body: &[u8], now: Timestamp) -> Option<Verified> {
         let request = Request::new(head, body).with_public_url(Some(&self.public_url));
         let verified = self.verifier.verify(&request, now).ok();
-        if let Some(Verified { scheme, .. }) = verified {
+        if let Some(Verified::Signature { scheme, .. }) = verified {
             let scheme = self.schemes[scheme].parts();
             let is_meant = |genuine: &&Genuine| self.repeats(genuine, scheme, &request, now);
             let found = self.genuine.iter().find(is_meant);

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::{Outcome, style};
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config;
-use crate::event::{ClientAddr, Head, Headers, Verdict};
+use crate::event::{ClientAddr, Fingerprint, Head, Headers, Verdict};
 use crate::ingress::Gate;
 use crate::ingress::gate::Judgement;
 
@@ -30,7 +30,7 @@ pub(super) struct Verify {
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// Recorded requests, one JSON object a line:
-    /// {id, method, url, headers, body_base64, remote_addr?, now?}; `-` for standard input
+    /// {id, method, url, headers, body_base64, remote_addr?, client_cert?, now?}; `-` for standard input
     #[arg(long, value_name = "FILE")]
     requests: PathBuf,
     /// The moment of judging, for lines that do not say: RFC 3339, or seconds since 1970
@@ -55,6 +55,8 @@ struct Recorded {
     #[serde(default)]
     body_base64: String,
     remote_addr: Option<String>,
+    /// The SHA-256 of the certificate that the sender showed.
+    client_cert: Option<String>,
     now: Option<Value>,
 }
 
@@ -134,6 +136,13 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
         }
     };
     let peer = parse_peer(recorded.remote_addr.as_deref())?;
+    let certificate: Option<Fingerprint> = match &recorded.client_cert {
+        Some(text) => Some(
+            text.parse()
+                .with_context(|| format!("client_cert: {text}"))?,
+        ),
+        None => None,
+    };
     let head = head(&recorded)?;
     let mut decided = Line {
         id: recorded.id,
@@ -154,7 +163,7 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
     };
     let route = admitted.route;
     decided.route = Some(route.name.clone());
-    match route.judge(&head, &body, now) {
+    match route.judge(&head, &body, certificate.as_ref(), now) {
         Err(refusal) => {
             decided.reason = Some(refusal.label());
         }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::raw::tests::ExpectedVerdict;
 use super::yaml::Span;
 use crate::delivery::request::{Via, write_head};
-use crate::event::{ClientAddr, Head, Verdict};
+use crate::event::{ClientAddr, Fingerprint, Head, Verdict};
 use crate::ingress::gate::{Admitted, Judgement};
 use crate::ingress::{Gate, Refusal};
 use crate::secret::Secret;
@@ -30,6 +30,8 @@ pub struct RouteTest {
     pub body: String,
     /// Who sends it.
     pub from: ClientAddr,
+    /// The certificate that the sender shows.
+    pub certificate: Option<Fingerprint>,
     /// The moment of judging; `None` = the moment of the run.
     pub at: Option<Timestamp>,
     /// How it is signed; `None` = as it stands.
@@ -89,7 +91,7 @@ impl RouteTest {
         {
             return vec![format!("cannot be signed: {problem}")];
         }
-        self.compare(&decide(gate, &head, self.body.as_bytes(), self.from, now))
+        self.compare(&self.decide(gate, &head, now))
     }
 
     fn sign(
@@ -167,40 +169,41 @@ impl RouteTest {
         same("backend_path", &expected.backend_path, &found.backend_path);
         problems
     }
-}
 
-fn decide(gate: &Gate, head: &Head, body: &[u8], from: ClientAddr, now: Timestamp) -> Decision {
-    let refused = |route: Option<&str>, refusal: &Refusal| Decision {
-        verdict: Some(Verdict::Refused),
-        route: route.map(str::to_owned),
-        reason: Some(refusal.label().to_owned()),
-        status: Some(refusal.status()),
-        detail: Some(refusal.to_string()),
-        ..Decision::default()
-    };
-    let admitted = match gate.admit(head, from, Some(body.len() as u64)) {
-        Ok(admitted) => admitted,
-        Err(error) => {
-            return refused(error.route.map(|route| route.name.as_str()), &error.refusal);
+    fn decide(&self, gate: &Gate, head: &Head, now: Timestamp) -> Decision {
+        let body = self.body.as_bytes();
+        let refused = |route: Option<&str>, refusal: &Refusal| Decision {
+            verdict: Some(Verdict::Refused),
+            route: route.map(str::to_owned),
+            reason: Some(refusal.label().to_owned()),
+            status: Some(refusal.status()),
+            detail: Some(refusal.to_string()),
+            ..Decision::default()
+        };
+        let admitted = match gate.admit(head, self.from, Some(body.len() as u64)) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                return refused(error.route.map(|route| route.name.as_str()), &error.refusal);
+            }
+        };
+        let route = admitted.route;
+        match route.judge(head, body, self.certificate.as_ref(), now) {
+            Err(refusal) => refused(Some(&route.name), &refusal),
+            Ok(Judgement::Handshake(answer)) => Decision {
+                verdict: Some(Verdict::Handshake),
+                route: Some(route.name.clone()),
+                status: Some(answer.status),
+                ..Decision::default()
+            },
+            Ok(Judgement::Event(_)) => Decision {
+                verdict: Some(Verdict::Accepted),
+                route: Some(route.name.clone()),
+                event_id: route.event_id(head, body),
+                event_type: route.event_type(head, body),
+                backend_path: backend_path(head, &admitted),
+                ..Decision::default()
+            },
         }
-    };
-    let route = admitted.route;
-    match route.judge(head, body, now) {
-        Err(refusal) => refused(Some(&route.name), &refusal),
-        Ok(Judgement::Handshake(answer)) => Decision {
-            verdict: Some(Verdict::Handshake),
-            route: Some(route.name.clone()),
-            status: Some(answer.status),
-            ..Decision::default()
-        },
-        Ok(Judgement::Event(_)) => Decision {
-            verdict: Some(Verdict::Accepted),
-            route: Some(route.name.clone()),
-            event_id: route.event_id(head, body),
-            event_type: route.event_type(head, body),
-            backend_path: backend_path(head, &admitted),
-            ..Decision::default()
-        },
     }
 }
 

@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use super::router::{Captures, Router};
 use super::source_addr::{AddressRule, TrustedProxies};
 use crate::delivery::deliver::{Deliver, Mode, Reply};
-use crate::event::{ClientAddr, Head};
+use crate::event::{ClientAddr, Fingerprint, Head};
 use crate::secret::Secret;
 use crate::signature::handshake::{Answer, Handshake};
 use crate::signature::place::Place;
@@ -200,17 +200,26 @@ impl Admitted<'_> {
 }
 
 impl Route {
-    /// Judges a whole request at the moment `now`, which is taken after the body was read: a slow
-    /// upload must not widen the window for replays.
+    /// Judges a whole request, with the certificate that its connection has shown, at the moment
+    /// `now`, which is taken after the body was read: a slow upload must not widen the window for
+    /// replays.
     ///
     /// # Errors
     /// The reason to refuse it.
-    pub fn judge(&self, head: &Head, body: &[u8], now: Timestamp) -> Result<Judgement, Refusal> {
+    pub fn judge(
+        &self,
+        head: &Head,
+        body: &[u8],
+        certificate: Option<&Fingerprint>,
+        now: Timestamp,
+    ) -> Result<Judgement, Refusal> {
         let public_url = self
             .check
             .as_ref()
             .and_then(|check| check.verifier.public_url());
-        let request = Request::new(head, body).with_public_url(public_url);
+        let request = Request::new(head, body)
+            .with_public_url(public_url)
+            .with_certificate(certificate);
         let handshake = self
             .handshakes
             .iter()

@@ -4,6 +4,7 @@
 //! (a preset or the user's own words) and judges with every input explicit: no clock, no I/O.
 //! What this folder does not decide: which route a request belongs to, and what is answered.
 
+pub mod certificate;
 mod form;
 pub mod handshake;
 pub mod key;

@@ -7,13 +7,14 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use super::form;
-use crate::event::Head;
+use crate::event::{Fingerprint, Head};
 
 /// A request under judgement: its head, its whole body, and what the provider calls our URL.
 pub struct Request<'a> {
     head: &'a Head,
     body: &'a [u8],
     public_url: Option<&'a str>,
+    certificate: Option<&'a Fingerprint>,
     json: OnceCell<Option<Value>>,
 }
 
@@ -24,6 +25,7 @@ impl<'a> Request<'a> {
             head,
             body,
             public_url: None,
+            certificate: None,
             json: OnceCell::new(),
         }
     }
@@ -33,6 +35,18 @@ impl<'a> Request<'a> {
     pub fn with_public_url(mut self, url: Option<&'a str>) -> Self {
         self.public_url = url;
         self
+    }
+
+    /// Says which certificate the sender's connection has shown.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: Option<&'a Fingerprint>) -> Self {
+        self.certificate = certificate;
+        self
+    }
+
+    /// The certificate that the sender's connection has shown.
+    pub(super) fn certificate(&self) -> Option<&'a Fingerprint> {
+        self.certificate
     }
 
     /// The head.

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
+use super::certificate::CertificateRule;
 use super::key::{BASE64, BASE64_URL, Key, MacKey};
 use super::message::{Inputs, PieceError};
 use super::place::{Place, Request};
@@ -18,11 +19,23 @@ use super::scheme::{
 };
 use super::url::with_and_without_port;
 use super::window::check_time;
+use crate::event::Fingerprint;
 use sha2::{Digest, Sha256};
 
 /// Why a request is not authentic. Shown in the log and in metrics, never to the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
+    /// The sender's connection has shown no certificate.
+    #[error("no client certificate was shown")]
+    CertificateMissing,
+    /// A genuine certificate, of somebody else.
+    #[error("the client certificate {shown} is none of the {listed} that are listed")]
+    CertificateUnlisted {
+        /// The certificate that was shown.
+        shown: Fingerprint,
+        /// How many are listed.
+        listed: usize,
+    },
     /// There is no signature where it should stand.
     #[error("no signature: {place} is missing")]
     SignatureMissing {
@@ -101,6 +114,7 @@ impl Reason {
     /// The word for metrics and JSON.
     pub fn label(&self) -> &'static str {
         match self {
+            Self::CertificateMissing | Self::CertificateUnlisted { .. } => "client_certificate",
             Self::SignatureMissing { .. } => "signature_missing",
             Self::SignatureMalformed { .. } => "signature_malformed",
             Self::SignatureMismatch { .. } => "signature_mismatch",
@@ -117,11 +131,11 @@ impl Reason {
     /// How far the judgement came; of several schemes the furthest tells most.
     fn progress(&self) -> u8 {
         match self {
-            Self::SignatureMissing { .. } => 0,
+            Self::CertificateMissing | Self::SignatureMissing { .. } => 0,
             Self::SignatureMalformed { .. } => 1,
             Self::TimestampMissing { .. } | Self::InputMissing { .. } => 2,
             Self::InputAmbiguous { .. } => 3,
-            Self::SignatureMismatch { .. } => 4,
+            Self::CertificateUnlisted { .. } | Self::SignatureMismatch { .. } => 4,
             Self::BodyHashMismatch { .. } => 5,
             Self::TimestampMalformed { .. } => 6,
             Self::TimestampStale { .. } | Self::TimestampFuture { .. } => 7,
@@ -142,17 +156,23 @@ fn unit_hint(looks_like: Option<&'static str>) -> String {
 
 /// Proof that a request is authentic: only [`Verifier::verify`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verified {
-    /// Which of the schemes accepted it.
-    pub scheme: usize,
-    /// Which of that scheme's secrets matched.
-    pub secret: usize,
+pub enum Verified {
+    /// By its signature.
+    Signature {
+        /// Which of the schemes accepted it.
+        scheme: usize,
+        /// Which of that scheme's secrets matched.
+        secret: usize,
+    },
+    /// By the certificate that its connection has shown.
+    Certificate,
 }
 
 /// The schemes of a route with their keys; any one of them may accept a request.
 #[derive(Clone)]
 pub struct Verifier {
     schemes: Vec<(Scheme, Vec<Key>)>,
+    certificates: Vec<CertificateRule>,
     public_url: Option<String>,
 }
 
@@ -185,7 +205,19 @@ impl Verifier {
         schemes: Vec<(Scheme, Vec<Key>)>,
         public_url: Option<String>,
     ) -> Result<Self, VerifierError> {
-        if schemes.is_empty() {
+        Self::with_certificates(schemes, Vec::new(), public_url)
+    }
+
+    /// Joins schemes, the keys made for each of them, and rules of certificates.
+    ///
+    /// # Errors
+    /// [`VerifierError`] when a check would be void.
+    pub fn with_certificates(
+        schemes: Vec<(Scheme, Vec<Key>)>,
+        certificates: Vec<CertificateRule>,
+        public_url: Option<String>,
+    ) -> Result<Self, VerifierError> {
+        if schemes.is_empty() && certificates.is_empty() {
             return Err(VerifierError::NoScheme);
         }
         if schemes.iter().any(|(_, keys)| keys.is_empty()) {
@@ -205,6 +237,7 @@ impl Verifier {
         }
         Ok(Self {
             schemes,
+            certificates,
             public_url,
         })
     }
@@ -223,25 +256,31 @@ impl Verifier {
     /// Judges a request at the moment `now`.
     ///
     /// # Errors
-    /// The [`Reason`] of the scheme that came furthest.
+    /// The [`Reason`] of the way that came furthest.
     pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<Verified, Reason> {
+        let by_signature = self
+            .schemes
+            .iter()
+            .enumerate()
+            .map(|(scheme, (parts, keys))| {
+                let secret = judge(parts, keys, request, now)?;
+                Ok(Verified::Signature { scheme, secret })
+            });
+        let by_certificate = self.certificates.iter().map(|rule| {
+            rule.check(request.certificate())
+                .map(|()| Verified::Certificate)
+        });
         let mut furthest: Option<Reason> = None;
-        for (index, (scheme, keys)) in self.schemes.iter().enumerate() {
-            match judge(scheme, keys, request, now) {
-                Ok(secret) => {
-                    return Ok(Verified {
-                        scheme: index,
-                        secret,
-                    });
-                }
-                Err(reason) => {
-                    if furthest
-                        .as_ref()
-                        .is_none_or(|best| best.progress() < reason.progress())
-                    {
-                        furthest = Some(reason);
-                    }
-                }
+        for judged in by_signature.chain(by_certificate) {
+            let reason = match judged {
+                Ok(verified) => return Ok(verified),
+                Err(reason) => reason,
+            };
+            if furthest
+                .as_ref()
+                .is_none_or(|best| best.progress() < reason.progress())
+            {
+                furthest = Some(reason);
             }
         }
         Err(furthest.unwrap_or(Reason::SignatureMismatch { tried: 0, keys: 0 }))

@@ -1,5 +1,6 @@
 //! Everything that needs a running gateway, in one binary: one file a story.
 
+mod admin_limits;
 mod answers;
 mod backend_tls;
 mod backends;

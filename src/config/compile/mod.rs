@@ -9,6 +9,7 @@ mod scheme_key;
 mod server;
 mod store;
 mod tests;
+mod tls;
 mod verify;
 
 use std::collections::HashMap;
@@ -76,6 +77,8 @@ struct Compiler<'a> {
     backends: HashMap<String, Option<Arc<Backend>>>,
     /// Whether the file's `backends` could be read; otherwise no name of one is called unknown.
     backends_known: bool,
+    /// Whether a listener asks clients for certificates.
+    certificates_asked: bool,
     /// The methods that each route answers to, to say which of them two routes share.
     methods: HashMap<String, Vec<String>>,
 }
@@ -95,6 +98,7 @@ impl<'a> Compiler<'a> {
             hidden: Vec::new(),
             backends: HashMap::new(),
             backends_known: false,
+            certificates_asked: false,
             methods: HashMap::new(),
         }
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::{AdminSettings, Compiler, HEADER_SHAPE, LogSettings, ServerSettings, value};
 use crate::app::ListenAddress;
 use crate::config::decode::{Field, OneOrMany, TextOr};
-use crate::config::raw::server::{Admin, Limits, Listen, Log, LogFormat, Server, Timeouts};
+use crate::config::raw::server::{
+    Admin, Limits, Listen, ListenTls, Log, LogFormat, Server, Timeouts,
+};
 use crate::config::units::{Period, Size};
 use crate::config::yaml::Span;
 use crate::ingress::head::HEADERS_CEILING;
@@ -73,14 +75,17 @@ impl Compiler<'_> {
         let mut listeners: Vec<(ListenAddress, Listener)> = Vec::new();
         for field in field.get().into_iter().flatten() {
             let Some(raw) = field.get() else { continue };
-            let (span, text, proxied) = match raw {
-                TextOr::Text(text) => (field.span, Some(text), None),
+            let (span, text, proxied, tls) = match raw {
+                TextOr::Text(text) => (field.span, Some(text), None, None),
                 TextOr::Full(full) => {
                     let proxied = full.proxy_protocol.as_ref();
                     let proxied = proxied.filter(|field| field.get() == Some(&true));
-                    (full.address.span, full.address.get(), proxied)
+                    let address = &full.address;
+                    (address.span, address.get(), proxied, full.tls.as_ref())
                 }
             };
+            self.certificates_asked |= tls.is_some_and(asks_certificates);
+            let tls = tls.and_then(|field| self.listener_tls(field));
             let address = text.and_then(|text| self.listen_address(span, text, LISTEN_SHAPE));
             if let Some(field) = proxied.filter(|_| nobody_trusted) {
                 let message = "no proxy is trusted: every connection would be closed";
@@ -93,7 +98,7 @@ impl Compiler<'_> {
             };
             if let Some(address) = address {
                 self.not_taken(span, &address, listeners.iter().map(|(taken, _)| taken));
-                listeners.push((address, Listener { origin }));
+                listeners.push((address, Listener { origin, tls }));
             }
         }
         if field.get().is_some_and(OneOrMany::is_empty) {
@@ -267,6 +272,11 @@ impl Compiler<'_> {
             headers,
         }
     }
+}
+
+/// Whether clients are asked for certificates, as far as what is written can be read.
+fn asks_certificates(tls: &Field<ListenTls>) -> bool {
+    tls.get().is_none_or(|tls| tls.client_ca.is_some())
 }
 
 /// A name or an address; of version 6 only in brackets, where its end cannot be mistaken.

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::provider::headers;
+use super::verify::FINGERPRINT_SHAPE;
 use super::{Compiler, value};
 use crate::config::decode::Field;
 use crate::config::raw::File;
 use crate::config::raw::tests as raw;
 use crate::config::route_test::{Expected, RouteTest, SignSample};
-use crate::event::{ClientAddr, Head, Headers};
+use crate::event::{ClientAddr, Fingerprint, Head, Headers, NoFingerprint};
 
 impl Compiler<'_> {
     pub(super) fn route_tests(&mut self, file: &File) -> Vec<RouteTest> {
@@ -28,6 +29,7 @@ impl Compiler<'_> {
         let url = self.url(&request.url);
         let from = self.sender(&request.from);
         let at = self.moment(&request.at);
+        let certificate = self.certificate(&request.client_cert);
         let (host, target) = url?;
         let mut headers = value(&request.headers).map(headers).unwrap_or_default();
         set_host(&mut headers, &host);
@@ -45,6 +47,7 @@ impl Compiler<'_> {
             body: value(&request.body).cloned().unwrap_or_default(),
             from: from?,
             at: at?,
+            certificate: certificate?,
             sign: match &request.sign {
                 None => None,
                 Some(field) => {
@@ -91,6 +94,19 @@ impl Compiler<'_> {
             Err(_) => {
                 let help = "write an address (192.0.2.7, 2001:db8::1), or `unix`";
                 self.fault_with_help(field.span, format!("`{text}` is not an address"), help);
+                None
+            }
+        }
+    }
+
+    fn certificate(&mut self, field: &Option<Field<String>>) -> Option<Option<Fingerprint>> {
+        let Some(field) = field else {
+            return Some(None);
+        };
+        match field.get()?.parse() {
+            Ok(fingerprint) => Some(Some(fingerprint)),
+            Err(NoFingerprint) => {
+                self.fault_with_help(field.span, NoFingerprint.to_string(), FINGERPRINT_SHAPE);
                 None
             }
         }

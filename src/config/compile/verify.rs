@@ -9,8 +9,10 @@ use crate::config::decode::{Field, OneOrMany};
 use crate::config::raw::verify as raw;
 use crate::config::units::Period;
 use crate::config::yaml::Span;
+use crate::event::Fingerprint;
 use crate::ingress::gate::{CheckMode, SignatureCheck};
 use crate::secret::Secret;
+use crate::signature::certificate::CertificateRule;
 use crate::signature::key::{Key, KeyError};
 use crate::signature::message::Message;
 use crate::signature::place::Place;
@@ -25,6 +27,8 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 const REFUSED_STATUS: u16 = 401;
 const SECRETS_SHAPE: &str = "write `secrets: [\"${{ secret.NAME }}\"]`";
 const ZERO_TOLERANCE: &str = "a tolerance of zero would refuse every signature";
+pub(super) const FINGERPRINT_SHAPE: &str =
+    "write the 64 digits that `openssl x509 -in FILE -noout -fingerprint -sha256` prints";
 const WAY: &str = "write `provider: NAME` (`hookgate providers` lists them) or `scheme: {…}`";
 
 /// A compiled `verify`, with the presets it named.
@@ -36,11 +40,18 @@ pub(super) struct Check<'p> {
 /// A scheme with the keys that secrets made for it.
 type Keyed = (Scheme, Vec<Key>);
 
+/// One way to authenticate, compiled.
+enum Compiled<'p> {
+    Signature(Vec<Keyed>, Option<&'p Preset>),
+    Certificate(CertificateRule),
+}
+
 /// One way to authenticate, as it stands in the file.
 struct Way<'r> {
     span: Span,
     provider: &'r Option<Field<String>>,
     scheme: &'r Option<Field<raw::Scheme>>,
+    client_cert: &'r Option<Field<raw::ClientCert>>,
     secrets: &'r Option<Field<OneOrMany<Secret>>>,
     tolerance: &'r Option<Field<Period>>,
 }
@@ -58,10 +69,18 @@ impl<'a> Compiler<'a> {
         }
         let span = ways?.first().map_or(field.span, |way| way.span);
         let compiled: Vec<_> = compiled.into_iter().collect::<Option<_>>()?;
-        let (schemes, presets): (Vec<_>, Vec<_>) = compiled.into_iter().unzip();
-        let schemes: Vec<_> = schemes.into_iter().flatten().collect();
-        let presets = presets.into_iter().flatten().collect();
-        let verifier = self.try_at(span, Verifier::new(schemes, public_url))?;
+        let (mut schemes, mut presets, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        for way in compiled {
+            match way {
+                Compiled::Signature(keyed, preset) => {
+                    schemes.extend(keyed);
+                    presets.extend(preset);
+                }
+                Compiled::Certificate(rule) => rules.push(rule),
+            }
+        }
+        let verifier = Verifier::with_certificates(schemes, rules, public_url);
+        let verifier = self.try_at(span, verifier)?;
         let mode = match value(&verify.enforce) {
             Some(false) => CheckMode::Observe,
             Some(true) | None => CheckMode::Enforce,
@@ -78,6 +97,10 @@ impl<'a> Compiler<'a> {
         let named = [
             ("provider", verify.provider.as_ref().map(|field| field.span)),
             ("scheme", verify.scheme.as_ref().map(|field| field.span)),
+            (
+                "client_cert",
+                verify.client_cert.as_ref().map(|field| field.span),
+            ),
             ("any_of", verify.any_of.as_ref().map(|field| field.span)),
         ];
         let span = self.only_one("`verify`", &named, span)?;
@@ -86,6 +109,7 @@ impl<'a> Compiler<'a> {
                 span,
                 provider: &verify.provider,
                 scheme: &verify.scheme,
+                client_cert: &verify.client_cert,
                 secrets: &verify.secrets,
                 tolerance: &verify.tolerance,
             }]);
@@ -120,6 +144,10 @@ impl<'a> Compiler<'a> {
                     "scheme",
                     alternative.scheme.as_ref().map(|field| field.span),
                 ),
+                (
+                    "client_cert",
+                    alternative.client_cert.as_ref().map(|field| field.span),
+                ),
             ];
             let Some(span) = self.only_one("an alternative", &named, field.span) else {
                 ways = None;
@@ -130,6 +158,7 @@ impl<'a> Compiler<'a> {
                 span,
                 provider: &alternative.provider,
                 scheme: &alternative.scheme,
+                client_cert: &alternative.client_cert,
                 secrets: &alternative.secrets,
                 tolerance: &alternative.tolerance,
             });
@@ -163,7 +192,10 @@ impl<'a> Compiler<'a> {
         None
     }
 
-    fn way(&mut self, way: &Way<'_>) -> Option<(Vec<Keyed>, Option<&'a Preset>)> {
+    fn way(&mut self, way: &Way<'_>) -> Option<Compiled<'a>> {
+        if let Some(field) = way.client_cert {
+            return self.client_cert(way, field).map(Compiled::Certificate);
+        }
         self.some_secrets(way);
         let (schemes, preset) = match (way.provider, way.scheme) {
             (Some(field), _) => {
@@ -175,7 +207,52 @@ impl<'a> Compiler<'a> {
         };
         let schemes = self.with_tolerance(way, schemes);
         let keyed = self.with_keys(way, schemes)?;
-        Some((keyed, preset))
+        Some(Compiled::Signature(keyed, preset))
+    }
+
+    fn client_cert(
+        &mut self,
+        way: &Way<'_>,
+        field: &Field<raw::ClientCert>,
+    ) -> Option<CertificateRule> {
+        let secrets = way.secrets.as_ref().map(|field| field.span);
+        let tolerance = way.tolerance.as_ref().map(|field| field.span);
+        for (name, span) in [("secrets", secrets), ("tolerance", tolerance)] {
+            if let Some(span) = span {
+                let message = format!("`{name}` says nothing about a certificate");
+                self.fault_with_help(span, message, format!("take `{name}` away"));
+            }
+        }
+        if !self.certificates_asked {
+            let message = "no listener asks for certificates: nothing could ever be accepted";
+            let help = "write `tls: {cert: FILE, key: FILE, client_ca: FILE}` for a listener";
+            self.fault_with_help(field.span, message, help);
+        }
+        let Some(list) = &field.get()?.fingerprints else {
+            return Some(CertificateRule::any());
+        };
+        let mut fingerprints = Vec::new();
+        let mut good = true;
+        for field in list.get()? {
+            let parsed = field.get().map(|text| text.parse::<Fingerprint>());
+            match parsed {
+                Some(Ok(fingerprint)) => fingerprints.push(fingerprint),
+                Some(Err(error)) => {
+                    self.fault_with_help(field.span, error.to_string(), FINGERPRINT_SHAPE);
+                    good = false;
+                }
+                None => good = false,
+            }
+        }
+        if !good {
+            return None;
+        }
+        let rule = CertificateRule::one_of(fingerprints);
+        rule.map_err(|error| {
+            let help = "leave `fingerprints` out to take every certificate of `client_ca`";
+            self.fault_with_help(list.span, error.to_string(), help);
+        })
+        .ok()
     }
 
     pub(super) fn preset(&mut self, field: &Field<String>) -> Option<&'a Preset> {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::verify::From;
@@ -46,7 +46,15 @@ pub struct Deliver {
     pub expire: Option<Field<Period>>,
     /// Statuses to try again on, besides 408, 409, 425, 429 and 5xx: numbers (`404`) or classes
     /// (`4xx`). A 410 is always final.
+    #[serde(default)]
+    #[schemars(schema_with = "statuses")]
     pub retry_on: Option<Field<OneOrMany<String>>>,
+}
+
+/// A number is read as the text that it is written with.
+fn statuses(_: &mut SchemaGenerator) -> Schema {
+    let status = json_schema!({"type": ["string", "integer"], "pattern": "^[345]([0-9]{2}|xx)$"});
+    json_schema!({"anyOf": [status, {"type": "array", "items": status}]})
 }
 
 /// How events are delivered.

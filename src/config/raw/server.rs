@@ -39,6 +39,34 @@ pub struct Listen {
     /// Whether each connection begins with a header of the PROXY protocol (version 1 or 2) from one
     /// of `trusted_proxies`; all others are closed. Default: false.
     pub proxy_protocol: Option<Field<bool>>,
+    /// Whether connections are encrypted (TLS 1.2 and 1.3). Default: they are not.
+    pub tls: Option<Field<ListenTls>>,
+}
+
+/// What a listener shows in a TLS handshake, and what it asks for. Renewed by a reload.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[schemars(deny_unknown_fields)]
+pub struct ListenTls {
+    /// A PEM file with the listener's certificate, and behind it those of the authorities between.
+    pub cert: Field<String>,
+    /// A PEM file with the certificate's private key.
+    pub key: Field<String>,
+    /// A PEM file with the authorities that issue certificates to clients. Default: clients are not
+    /// asked for one.
+    pub client_ca: Option<Field<String>>,
+    /// `require` = who shows no certificate of `client_ca` is not let in; `request` = who shows none is,
+    /// and routes decide (`verify: {client_cert: {}}`). Default: require.
+    pub client_cert: Option<Field<ClientCertMode>>,
+}
+
+/// Whether a client must show a certificate.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertMode {
+    /// It must.
+    Require,
+    /// It may.
+    Request,
 }
 
 /// How much there may be of what senders can make us hold.

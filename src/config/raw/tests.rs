@@ -33,6 +33,8 @@ pub struct SampleRequest {
     pub body: Option<Field<String>>,
     /// The sender's address. Default: 127.0.0.1.
     pub from: Option<Field<String>>,
+    /// The SHA-256 of the certificate that the sender shows. Default: it shows none.
+    pub client_cert: Option<Field<String>>,
     /// The moment of judging (RFC 3339). Default: now.
     pub at: Option<Field<String>>,
     /// Sign it as the route's provider would.

@@ -7,8 +7,8 @@ use crate::config::decode::{Field, OneOrMany};
 use crate::config::units::Period;
 use crate::secret::Secret;
 
-/// How requests are authenticated: by a `provider`, by a `scheme` written out, or by `any_of`
-/// several.
+/// How requests are authenticated: by a `provider`, by a `scheme` written out, by a `client_cert`, or
+/// by `any_of` several.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Verify {
@@ -16,6 +16,8 @@ pub struct Verify {
     pub provider: Option<Field<String>>,
     /// A scheme written out, for a provider without a preset.
     pub scheme: Option<Field<Scheme>>,
+    /// The certificate that the sender shows in the TLS handshake.
+    pub client_cert: Option<Field<ClientCert>>,
     /// Several ways, of which one must accept.
     pub any_of: Option<Field<OneOrMany<Alternative>>>,
     /// The secrets; all are tried, so that one can be rolled without losing an event.
@@ -38,10 +40,21 @@ pub struct Alternative {
     pub provider: Option<Field<String>>,
     /// A scheme written out.
     pub scheme: Option<Field<Scheme>>,
+    /// The certificate that the sender shows in the TLS handshake.
+    pub client_cert: Option<Field<ClientCert>>,
     /// The secrets of this way; all are tried.
     pub secrets: Option<Field<OneOrMany<Secret>>>,
     /// How old a signature may be.
     pub tolerance: Option<Field<Period>>,
+}
+
+/// Which certificates authenticate. Each is of the `client_ca` of the listener that it came to.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ClientCert {
+    /// The SHA-256 of each certificate that may (in DER, as hexadecimal digits, with colons or
+    /// without). Default: any.
+    pub fingerprints: Option<Field<OneOrMany<String>>>,
 }
 
 /// A way of signing, in words.

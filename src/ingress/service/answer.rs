@@ -118,6 +118,11 @@ pub(super) async fn end_with(mut stream: Stream, status: u16, write_time_max: Du
     let _ = timeout(LINGER_TIME_MAX, tokio::io::copy(&mut rest, &mut sink)).await;
 }
 
+/// Ends a connection that nothing is owed to; over TLS, with the word that this is its end.
+pub(super) async fn close(mut stream: Stream, write_time_max: Duration) {
+    let _ = timeout(write_time_max, stream.shutdown()).await;
+}
+
 /// Ends an exchange: what is left of the body is read within limits, since closing a socket with
 /// unread bytes can destroy the answer on its way. Gives the session back if it can be used again.
 async fn linger(mut session: ServerSession) -> Option<ServerSession> {

@@ -1,5 +1,5 @@
-//! Takes connections: counts them, asks proxies whom they speak for, tells HTTP/1 from HTTP/2,
-//! closes what is idle.
+//! Takes connections: counts them, asks proxies whom they speak for, makes handshakes, tells HTTP/1
+//! from HTTP/2, closes what is idle.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
-use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
+use pingora_core::protocols::tls::TlsStream;
+use pingora_core::protocols::{ALPN, GetSocketDigest, SocketDigest, Ssl, Stream, UniqueID};
 use pingora_core::server::ShutdownWatch;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::answer::LINGER_TIME_MAX;
+use super::answer::{LINGER_TIME_MAX, close};
 use super::arrival::{self, Arrival, Wait};
 use super::exchange::Exchange;
 use super::listener::{Listeners, Origin};
 use super::request::{Caller, read_http2_head};
-use super::watched::Watched;
+use super::wrapped::Wrapped;
 use super::{Gateway, Snapshot};
 use crate::event::{ClientAddr, Head};
 use crate::ingress::proxy_protocol::{self, Announced, NoHeader};
@@ -68,11 +69,11 @@ impl Door {
         stream: Stream,
         snapshot: &Snapshot,
         deadline: Instant,
-    ) -> Result<(L4Stream, Slot), Turned> {
+    ) -> Result<(Admitted, Slot), Turned> {
         let limits = &snapshot.limits;
         let mut slot = self.gateway.slots.take(limits.connections)?;
         let stream = stream.into_any().downcast::<L4Stream>();
-        let mut stream = *stream.map_err(|_| Turned::Lost)?;
+        let mut stream = stream.map_err(|_| Turned::Lost)?;
         let socket = stream.get_socket_digest().ok_or(Turned::Lost)?;
         let listener = self.listeners.of(&socket).ok_or(Turned::Lost)?;
         if listener.origin == Origin::ProxyProtocol {
@@ -94,7 +95,12 @@ impl Door {
         {
             slot.count_for(ip, limits.connections_per_address)?;
         }
-        Ok((stream, slot))
+        let Some(tls) = &listener.tls else {
+            return Ok((Admitted::Plain(stream), slot));
+        };
+        let shaken = timeout_at(deadline, tls.handshake(*stream)).await;
+        let stream = shaken.ok().flatten().ok_or(Turned::Tls)?;
+        Ok((Admitted::Tls(Box::new(stream)), slot))
     }
 
     /// Serves a connection of HTTP/1, of which `read_ahead` was read already.
@@ -114,7 +120,7 @@ impl Door {
             let snapshot = self.gateway.snapshot();
             let (head, bytes, watch) = match arrival {
                 Arrival::Request { head, bytes, watch } => (head, bytes, watch),
-                Arrival::Nothing => return,
+                Arrival::Nothing => return close(stream, limits.write).await,
                 Arrival::Refused(refusal) => {
                     let caller = Caller::of_stream(&stream);
                     let exchange = Exchange::new(&self.gateway, &snapshot, caller, shutdown);
@@ -128,7 +134,7 @@ impl Door {
                 Next::Keep
             };
             if let Some(watch) = watch {
-                stream = Box::new(Watched::new(stream, watch));
+                stream = Box::new(Wrapped::watched(stream, watch));
             }
             let session = begin_http1(stream, bytes, limits.idle);
             // Boxed, so that an idle connection does not carry the room of an exchange.
@@ -143,12 +149,48 @@ impl Door {
             let Ok(Some(reusable)) = session.finish().await else {
                 return;
             };
-            let (watched, behind) = reusable.into_parts();
-            let Some(unwatched) = Watched::unwatch(watched) else {
+            let (wrapped, behind) = reusable.into_parts();
+            let Some(unwrapped) = Wrapped::unwrap(wrapped) else {
                 return;
             };
-            (stream, read_ahead) = (unwatched, behind.unwrap_or_default());
+            (stream, read_ahead) = (unwrapped, behind.unwrap_or_default());
             wait = Wait::Idle(limits.idle);
+        }
+    }
+}
+
+/// A connection that was let in.
+enum Admitted {
+    Plain(Box<L4Stream>),
+    Tls(Box<TlsStream<L4Stream>>),
+}
+
+/// A connection whose protocol is known.
+enum Spoken {
+    /// With what was read of it already.
+    Http1(Stream, BytesMut),
+    Http2(Stream),
+}
+
+impl Admitted {
+    /// Finds out which protocol comes; `None` when it is not the one that was agreed on.
+    async fn listen(self, deadline: Instant, leave: impl Future<Output = ()>) -> Option<Spoken> {
+        let mut start = BytesMut::new();
+        match self {
+            Self::Plain(mut stream) => {
+                if begins_http2(&mut stream, &mut start, deadline, leave).await {
+                    stream.rewind(&start);
+                    return Some(Spoken::Http2(stream));
+                }
+                Some(Spoken::Http1(stream, start))
+            }
+            Self::Tls(mut stream) => {
+                if stream.selected_alpn_proto() != Some(ALPN::H2) {
+                    return Some(Spoken::Http1(stream, start));
+                }
+                let is_http2 = begins_http2(&mut stream, &mut start, deadline, leave).await;
+                is_http2.then(|| Spoken::Http2(Box::new(Wrapped::rewound(stream, start))))
+            }
         }
     }
 }
@@ -161,6 +203,8 @@ enum Turned {
     ProxyUntrusted,
     /// No header of the PROXY protocol, or none in time.
     ProxyHeader,
+    /// No handshake, or none in time.
+    Tls,
     /// It is gone already, or came to no listener of ours.
     Lost,
 }
@@ -173,6 +217,7 @@ impl Turned {
             Self::Full(Full::Address) => "per_address",
             Self::ProxyUntrusted => "proxy_untrusted",
             Self::ProxyHeader => "proxy_header",
+            Self::Tls => "tls",
             Self::Lost => "lost",
         }
     }
@@ -228,7 +273,7 @@ enum Next {
 }
 
 /// A session of HTTP/1 whose head was read already.
-fn begin_http1(stream: Stream, bytes: BytesMut, idle: Duration) -> ServerSession {
+pub(super) fn begin_http1(stream: Stream, bytes: BytesMut, idle: Duration) -> ServerSession {
     let mut session = ServerSession::new_http1(stream);
     // Otherwise a request that came along with the one before is lost with a reset, which can
     // destroy that one's answer on its way.
@@ -303,7 +348,7 @@ impl ServerApp for Door {
         let _open = Open::new(&self.gateway.metrics);
         let snapshot = self.gateway.snapshot();
         let deadline = Instant::now() + snapshot.limits.head;
-        let (mut stream, _slot) = match self.admit(stream, &snapshot, deadline).await {
+        let (admitted, _slot) = match self.admit(stream, &snapshot, deadline).await {
             Ok(admitted) => admitted,
             Err(turned) => {
                 self.count(turned);
@@ -311,16 +356,15 @@ impl ServerApp for Door {
             }
         };
         drop(snapshot);
-        let mut start = BytesMut::new();
         let leave = the_end_of_idling(shutdown.clone());
-        let is_http2 = begins_http2(&mut stream, &mut start, deadline, leave).await;
-        if is_http2 {
-            stream.rewind(&start);
-            self.http2.process_new(Box::new(stream), shutdown).await;
-        } else {
-            let wait = Wait::Until(deadline);
-            self.serve_http1(Box::new(stream), start, wait, shutdown)
-                .await;
+        match admitted.listen(deadline, leave).await? {
+            Spoken::Http1(stream, start) => {
+                let wait = Wait::Until(deadline);
+                self.serve_http1(stream, start, wait, shutdown).await;
+            }
+            Spoken::Http2(stream) => {
+                self.http2.process_new(stream, shutdown).await;
+            }
         }
         None
     }
@@ -354,7 +398,7 @@ impl Drop for Open<'_> {
 /// Reads for as long as it could be HTTP/2: at most the whole preface, since Pingora awaits that
 /// without a time limit. With `leave`, waiting for the first byte ends.
 async fn begins_http2(
-    stream: &mut L4Stream,
+    stream: &mut (impl AsyncRead + Unpin),
     start: &mut BytesMut,
     deadline: Instant,
     leave: impl Future<Output = ()>,

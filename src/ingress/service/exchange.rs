@@ -15,7 +15,7 @@ use super::durable::Genuine;
 use super::request::{Caller, SessionBody, declared_bytes, expects_continue};
 use super::{Gateway, Snapshot};
 use crate::delivery::backend::Failure;
-use crate::event::{ClientAddr, Head, Verdict};
+use crate::event::{ClientAddr, Fingerprint, Head, Verdict};
 use crate::ingress::body::{self, BodyLimits};
 use crate::ingress::dedup::Standing;
 use crate::ingress::gate::{Admitted, Judgement, Permit, Refused, Route};
@@ -32,6 +32,7 @@ pub(super) struct Exchange<'a> {
     pub(super) peer: ClientAddr,
     pub(super) scheme: &'static str,
     pub(super) event_id: EventId,
+    certificate: Option<Fingerprint>,
     pub(super) request_id: String,
     pub(super) started: Instant,
     stopping: &'a ShutdownWatch,
@@ -95,6 +96,7 @@ impl<'a> Exchange<'a> {
             scheme: caller.scheme,
             event_id,
             request_id: event_id.to_string(),
+            certificate: caller.certificate,
             started: Instant::now(),
             stopping,
         }
@@ -300,7 +302,8 @@ impl<'a> Exchange<'a> {
 
     fn judge(&self, route: &Route, head: &Head, body: &[u8]) -> Result<Judgement, Refusal> {
         let started = Instant::now();
-        let judgement = route.judge(head, body, self.gateway.clock.now());
+        let certificate = self.certificate.as_ref();
+        let judgement = route.judge(head, body, certificate, self.gateway.clock.now());
         let took = started.elapsed().as_secs_f64();
         self.gateway
             .metrics

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 
 use pingora_core::protocols::SocketDigest;
 
+use super::tls::Tls;
+
 /// How a listener takes connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listener {
     /// Who says where a connection comes from.
     pub origin: Origin,
+    /// The handshakes that connections begin with; `None` = cleartext.
+    pub tls: Option<Tls>,
 }
 
 /// Who says where a connection comes from.
@@ -82,26 +86,25 @@ mod tests {
     fn the_nearest_address_is_found() {
         let proxied = Listener {
             origin: Origin::ProxyProtocol,
+            tls: None,
         };
-        let plain = Listener {
-            origin: Origin::Peer,
-        };
+        let plain = Listener::default();
         let mut listeners = Listeners::default();
-        listeners.add_tcp("0.0.0.0:80".parse().unwrap(), plain);
-        listeners.add_tcp("10.0.0.1:80".parse().unwrap(), proxied);
-        listeners.add_tcp("[::]:81".parse().unwrap(), proxied);
-        listeners.add_tcp("[::1]:82".parse().unwrap(), plain);
-        let check = |local: &str, expected: Option<Listener>| {
+        listeners.add_tcp("0.0.0.0:80".parse().unwrap(), plain.clone());
+        listeners.add_tcp("10.0.0.1:80".parse().unwrap(), proxied.clone());
+        listeners.add_tcp("[::]:81".parse().unwrap(), proxied.clone());
+        listeners.add_tcp("[::1]:82".parse().unwrap(), plain.clone());
+        let check = |local: &str, expected: Option<&Listener>| {
             let found = listeners.by_address(local.parse().unwrap());
-            assert_eq!(found.copied(), expected, "{local}");
+            assert_eq!(found, expected, "{local}");
         };
-        check("10.0.0.1:80", Some(proxied));
-        check("[::ffff:10.0.0.1]:80", Some(proxied));
-        check("10.0.0.2:80", Some(plain));
-        check("10.0.0.2:81", Some(proxied));
-        check("[::ffff:10.0.0.2]:81", Some(proxied));
-        check("[2001:db8::1]:81", Some(proxied));
-        check("[::1]:82", Some(plain));
+        check("10.0.0.1:80", Some(&proxied));
+        check("[::ffff:10.0.0.1]:80", Some(&proxied));
+        check("10.0.0.2:80", Some(&plain));
+        check("10.0.0.2:81", Some(&proxied));
+        check("[::ffff:10.0.0.2]:81", Some(&proxied));
+        check("[2001:db8::1]:81", Some(&proxied));
+        check("[::1]:82", Some(&plain));
         check("[::2]:82", None);
         check("10.0.0.1:83", None);
     }

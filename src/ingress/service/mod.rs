@@ -7,13 +7,15 @@
 
 mod answer;
 mod arrival;
+pub mod desk;
 pub mod door;
 mod durable;
 mod exchange;
 mod handoff;
 pub mod listener;
 mod request;
-mod watched;
+pub mod tls;
+mod wrapped;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -33,8 +35,10 @@ use crate::outbound::Roads;
 use crate::request_log::HeaderChoice;
 use crate::store::Store;
 
+pub use desk::Desk;
 pub use door::Door;
 pub use listener::{Listener, Listeners};
+pub use tls::Tls;
 
 /// The limits of connections and of what comes over them.
 #[derive(Debug, Clone, Copy)]

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{SocketDigest, Stream};
 
-use crate::event::{ClientAddr, Head};
+use crate::event::{ClientAddr, Fingerprint, Head};
 use crate::ingress::body::{BodySource, BrokenOff};
 use crate::ingress::head;
 use crate::ingress::refusal::Refusal;
@@ -35,13 +36,15 @@ pub(super) fn read_http2_head(
 pub(super) struct Caller {
     pub(super) peer: ClientAddr,
     pub(super) scheme: &'static str,
+    /// The certificate that it has shown, if its listener asks for one.
+    pub(super) certificate: Option<Fingerprint>,
 }
 
 impl Caller {
     pub(super) fn of_stream(stream: &Stream) -> Self {
         Self::new(
             stream.get_socket_digest().as_deref(),
-            stream.get_ssl_digest().is_some(),
+            stream.get_ssl_digest().as_deref(),
         )
     }
 
@@ -50,7 +53,7 @@ impl Caller {
         let socket = digest.and_then(|digest| digest.socket_digest.as_deref());
         Self::new(
             socket,
-            digest.is_some_and(|digest| digest.ssl_digest.is_some()),
+            digest.and_then(|digest| digest.ssl_digest.as_deref()),
         )
     }
 
@@ -62,10 +65,13 @@ impl Caller {
         })
     }
 
-    fn new(socket: Option<&SocketDigest>, is_tls: bool) -> Self {
+    fn new(socket: Option<&SocketDigest>, tls: Option<&SslDigest>) -> Self {
+        // Only a certificate that the handshake has found genuine comes as far as here.
+        let hash = tls.and_then(|tls| tls.cert_digest.as_slice().try_into().ok());
         Self {
             peer: socket.map_or(ClientAddr::Unix, Self::of_socket),
-            scheme: if is_tls { "https" } else { "http" },
+            scheme: if tls.is_some() { "https" } else { "http" },
+            certificate: hash.map(Fingerprint::new),
         }
     }
 }

@@ -97,7 +97,10 @@ fn signed(parts: SchemeParts, secret: &str, at: i64) -> Head {
 fn judged(verifier: &Verifier, head: &Head) -> Result<usize, &'static str> {
     let verified = verifier.verify(&Request::new(head, BODY), now());
     verified
-        .map(|verified| verified.secret)
+        .map(|verified| match verified {
+            Verified::Signature { secret, .. } => secret,
+            Verified::Certificate => unreachable!("there is no rule of certificates"),
+        })
         .map_err(|reason| reason.label())
 }
 

@@ -1,4 +1,5 @@
-//! A connection whose next body is chunked: its bytes are watched on their way to Pingora.
+//! A connection whose bytes are watched on their way to Pingora while a body is chunked, or of which
+//! some bytes were read ahead.
 
 use std::io;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -17,44 +19,64 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::ingress::chunks::ChunkWatch;
 
-/// A connection that fails to read on when a body is not chunked as it says.
+/// A connection with something put before it.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct Wrapped {
     inner: Stream,
-    watch: ChunkWatch,
+    /// What comes before anything else.
+    ahead: BytesMut,
+    watch: Option<ChunkWatch>,
 }
 
-impl Watched {
-    /// Watches the rest of a body.
-    pub(super) fn new(inner: Stream, watch: ChunkWatch) -> Self {
-        Self { inner, watch }
+impl Wrapped {
+    /// Watches the rest of a body: reading fails where it is not chunked as it says.
+    pub(super) fn watched(inner: Stream, watch: ChunkWatch) -> Self {
+        Self {
+            inner,
+            ahead: BytesMut::new(),
+            watch: Some(watch),
+        }
     }
 
-    /// The connection itself again, watched or not.
-    pub(super) fn unwatch(stream: Stream) -> Option<Stream> {
+    /// Puts bytes back that were read ahead.
+    pub(super) fn rewound(inner: Stream, ahead: BytesMut) -> Self {
+        Self {
+            inner,
+            ahead,
+            watch: None,
+        }
+    }
+
+    /// The connection itself again, wrapped or not.
+    pub(super) fn unwrap(stream: Stream) -> Option<Stream> {
         if !stream.as_any().is::<Self>() {
             return Some(stream);
         }
-        let watched = stream.into_any().downcast::<Self>().ok()?;
-        Some(watched.inner)
+        let wrapped = stream.into_any().downcast::<Self>().ok()?;
+        Some(wrapped.inner)
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Wrapped {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
-        let seen = self.watch.see(read);
+        let seen = self.watch.as_mut().map_or(Ok(()), |watch| watch.see(read));
         Poll::Ready(seen.map_err(|_| io::Error::from(io::ErrorKind::InvalidData)))
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Wrapped {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -85,19 +107,19 @@ impl AsyncWrite for Watched {
 }
 
 #[async_trait]
-impl Shutdown for Watched {
+impl Shutdown for Wrapped {
     async fn shutdown(&mut self) {
         Shutdown::shutdown(self.inner.as_mut()).await;
     }
 }
 
-impl UniqueID for Watched {
+impl UniqueID for Wrapped {
     fn id(&self) -> UniqueIDType {
         self.inner.id()
     }
 }
 
-impl Ssl for Watched {
+impl Ssl for Wrapped {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
         self.inner.get_ssl_digest()
     }
@@ -107,7 +129,7 @@ impl Ssl for Watched {
     }
 }
 
-impl GetTimingDigest for Watched {
+impl GetTimingDigest for Wrapped {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.inner.get_timing_digest()
     }
@@ -121,16 +143,16 @@ impl GetTimingDigest for Watched {
     }
 }
 
-impl GetProxyDigest for Watched {
+impl GetProxyDigest for Wrapped {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.inner.get_proxy_digest()
     }
 }
 
-impl GetSocketDigest for Watched {
+impl GetSocketDigest for Wrapped {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.inner.get_socket_digest()
     }
 }
 
-impl Peek for Watched {}
+impl Peek for Wrapped {}
