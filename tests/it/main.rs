@@ -17,6 +17,7 @@ mod handshakes;
 mod heads;
 mod idle;
 mod limits;
+mod listener_tls;
 mod logs;
 mod operations;
 mod presets;

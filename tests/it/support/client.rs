@@ -290,6 +290,12 @@ impl Client {
         Self::new(Box::new(read), Box::new(write), "localhost".to_owned())
     }
 
+    /// Over what is connected already.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static, host: &str) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        Self::new(Box::new(read), Box::new(write), host.to_owned())
+    }
+
     fn new(
         read: Box<dyn AsyncRead + Send + Unpin>,
         out: Box<dyn AsyncWrite + Send + Unpin>,

@@ -1,4 +1,4 @@
-//! An HTTP/2 client without TLS, by prior knowledge.
+//! An HTTP/2 client, by prior knowledge.
 //!
 //! It takes the same [`Request`] as the HTTP/1.1 client: `Host` becomes `:authority`, `chunked`
 //! leaves the length undeclared and cuts the DATA frames, `trickle` cuts and paces them.
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -34,6 +34,14 @@ impl H2Client {
         stream.set_nodelay(true).expect("a TCP option");
         let sent = within(WAIT_MAX, "bytes before HTTP/2", stream.write_all(before));
         sent.await.expect("the peer takes them");
+        Self::over(stream, &addr.to_string()).await
+    }
+
+    /// Over what is connected already.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        host: &str,
+    ) -> Self {
         let handshake = within(
             WAIT_MAX,
             "an HTTP/2 handshake",
@@ -44,7 +52,7 @@ impl H2Client {
         let driver = tokio::spawn(async move { drop(connection.await) });
         Self {
             streams,
-            authority: addr.to_string(),
+            authority: host.to_owned(),
             driver,
         }
     }

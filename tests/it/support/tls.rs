@@ -1,19 +1,28 @@
 //! TLS in front of a plain backend, with a certificate of a throw-away authority.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName,
+};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::client::WAIT_MAX;
+use super::within;
 
 /// An authority that nobody trusts by itself.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -27,8 +36,7 @@ impl Authority {
     }
 
     fn pem(&self) -> String {
-        let base64 = STANDARD.encode(self.0.der());
-        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+        pem("CERTIFICATE", self.0.der())
     }
 
     /// A directory with its certificate as `ca.pem`.
@@ -38,19 +46,81 @@ impl Authority {
         dir
     }
 
-    /// A server with a certificate for these names or addresses.
-    fn server(&self, names: &[&str]) -> TlsAcceptor {
+    /// A certificate for these names or addresses, with its key.
+    pub fn issue(&self, names: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let params = CertificateParams::new(names).expect("names for a certificate");
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Identity {
+            certificate: certificate.der().clone(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }
+    }
+
+    /// A server with a certificate for these names or addresses.
+    fn server(&self, names: &[&str]) -> TlsAcceptor {
+        let Identity { certificate, key } = self.issue(names);
         let config = ServerConfig::builder()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .with_single_cert(vec![certificate], key)
             .expect("a key for its certificate");
         TlsAcceptor::from(Arc::new(config))
     }
+
+    /// Makes a handshake as a client that trusts this authority and offers one protocol (`h2`,
+    /// `http/1.1`).
+    pub async fn connect(
+        &self,
+        addr: SocketAddr,
+        protocol: &str,
+        identity: Option<&Identity>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("an authority");
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { certificate, key }) => builder
+                .with_client_auth_cert(vec![certificate.clone()], key.clone_key())
+                .expect("a key for its certificate"),
+        };
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let stream = TcpStream::connect(addr).await?;
+        let name = ServerName::from(addr.ip());
+        let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        within(WAIT_MAX, "a TLS handshake", handshake).await
+    }
+}
+
+/// A certificate with its key.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// Writes both into a directory, as `NAME.pem` and `NAME.key`.
+    pub fn write(&self, dir: &Path, name: &str) {
+        let files = [
+            ("pem", pem("CERTIFICATE", &self.certificate)),
+            ("key", pem("PRIVATE KEY", self.key.secret_der())),
+        ];
+        for (ending, text) in files {
+            let path = dir.join(format!("{name}.{ending}"));
+            std::fs::write(path, text).expect("a file can be written");
+        }
+    }
+
+    /// The SHA-256 of the certificate, as hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(Sha256::digest(&self.certificate))
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
 }
 
 /// Takes TLS connections and passes what is in them on. Dropping it closes them.
