@@ -29,8 +29,8 @@ lint: build-deps ## formatting and clippy, warnings are errors
 
 bench: bench-deps ## each stage by itself, then the whole program beside nginx, haproxy and bare Pingora
 	cargo bench $(ARGS)
-	cargo build --release
-	cargo build --release --manifest-path benches/peers/bare-pingora/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
+	cargo build --profile dist
+	cargo build --profile dist --manifest-path benches/peers/bare-pingora/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	python3 benches/peers/run.py
 
 crash: test-deps ## 200 rounds of killing the gateway while 64 senders send (ROUNDS=1000)

@@ -224,7 +224,7 @@ def servers(folder, backend):
 
 def binary(name):
     folder = os.environ.get("CARGO_TARGET_DIR", f"{ROOT}/target")
-    return f"{folder}/release/{name}"
+    return f"{folder}/dist/{name}"
 
 
 def load(server, size, seconds, folder):
