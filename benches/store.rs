@@ -74,6 +74,7 @@ fn open(folder: &Path) -> Arc<dyn Store> {
     let options = Options {
         folder: folder.to_owned(),
         depth_max: u64::MAX,
+        bytes_max: u64::MAX,
         cache_bytes: 64 * 1024 * 1024,
         vfs: None,
     };

@@ -346,6 +346,7 @@ fn open(
     let options = Options {
         folder: settings.folder.clone(),
         depth_max: settings.depth_max,
+        bytes_max: settings.bytes_max,
         cache_bytes: settings.cache_bytes,
         vfs: None,
     };

@@ -17,6 +17,7 @@
     reason = "a broken promise must end the run"
 )]
 
+pub mod chunks;
 pub mod config;
 pub mod head;
 pub mod proxy_protocol;

@@ -21,9 +21,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use record::{
-    Accept, Accepted, Attempt, Claimed, DedupClaim, DeliveryState, Depth, End, Event, EventId,
-    Facts, LaneRule, Logged, NewDelivery, Next, Recorded, Settled, Settlement, Shown,
-    ShownDelivery, Token,
+    Accept, Accepted, Attempt, Claimed, DedupClaim, DeliveryState, End, Event, EventId, Facts,
+    LaneRule, Logged, NewDelivery, Next, Recorded, Room, Settled, Settlement, Shown, ShownDelivery,
+    Token,
 };
 
 /// How many deliveries a backend can take now.

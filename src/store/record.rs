@@ -169,16 +169,18 @@ pub enum Accepted {
         answer: Option<Recorded>,
     },
     /// There is no room: nothing was written.
-    Full(Depth),
+    Full(Room),
 }
 
-/// Which limit of depth was met.
+/// Which limit was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// That of the route.
+pub enum Room {
+    /// That of live deliveries of the route.
     Route,
-    /// That of the store.
+    /// That of live deliveries in the store.
     Total,
+    /// That of the bytes of the store.
+    Bytes,
 }
 
 /// A proxied event, noted behind its answer.

@@ -19,7 +19,8 @@ const UPDATE: &str = "UPDATE_EXPECTED";
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
+    ("chunks", fuzz::chunks::check),
     ("config", fuzz::config::check),
     ("head", fuzz::head::check),
     ("proxy_protocol", fuzz::proxy_protocol::check),

@@ -16,7 +16,7 @@ use crate::ingress::gate::{Admitted, Permit, Route};
 use crate::ingress::refusal::Refusal;
 use crate::store::fault_point::{self, Point};
 use crate::store::{
-    self, Accept, Accepted, Attempt, DedupClaim, Depth, End, Event, Facts, Logged, NewDelivery,
+    self, Accept, Accepted, Attempt, DedupClaim, End, Event, Facts, Logged, NewDelivery, Room,
     Store,
 };
 
@@ -127,8 +127,9 @@ impl<'a> Exchange<'a> {
             }
             Some(Accepted::Full(depth)) => Err(Refusal::QueueFull {
                 limit: match depth {
-                    Depth::Route => "route",
-                    Depth::Total => "store",
+                    Room::Route => "route",
+                    Room::Total => "store",
+                    Room::Bytes => "size",
                 },
                 retry_after: self.gateway.flow.room_in(),
             }),

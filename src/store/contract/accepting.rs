@@ -125,7 +125,7 @@ async fn a_key_and_its_answer_outlive_the_process() {
     assert!(store.remembered(&[8], at(1), 10).await.unwrap().is_empty());
 }
 
-async fn race(store: &Arc<dyn Store>, item: impl Fn(u8) -> Accept) -> (usize, Vec<Depth>) {
+async fn race(store: &Arc<dyn Store>, item: impl Fn(u8) -> Accept) -> (usize, Vec<Room>) {
     let racers: Vec<_> = (0..16)
         .map(|number| {
             let (store, item) = (store.clone(), item(number));
@@ -143,6 +143,55 @@ async fn race(store: &Arc<dyn Store>, item: impl Fn(u8) -> Accept) -> (usize, Ve
     (new, full)
 }
 
+#[tokio::test]
+async fn a_store_of_its_full_size_takes_nothing_until_something_may_go() {
+    let mut bench = Bench::new();
+    bench.bytes_max = 2 * 1024 * 1024;
+    let store = bench.open();
+    let large = |number| {
+        let mut item = with_key(number, at(0));
+        let mut event = event_at(at(0));
+        event.body = vec![b'x'; 64 * 1024].into();
+        item.event = Arc::new(event);
+        item
+    };
+    let mut accepted = 0;
+    let full = loop {
+        match accept_one(&store, large(accepted)).await {
+            Accepted::New => accepted += 1,
+            other => break other,
+        }
+    };
+    assert_eq!(full, Accepted::Full(Room::Bytes));
+    assert!((20..32).contains(&accepted), "{accepted}");
+    let small = with_key(100, at(0));
+    let mut unqueued = large(101);
+    unqueued.deliveries.clear();
+    assert_eq!(
+        accept_one(&store, unqueued).await,
+        full,
+        "it takes room too"
+    );
+    // Everything that was accepted arrives, and what has arrived may go.
+    loop {
+        let claimed = claim(&store, at(0)).await;
+        if claimed.is_empty() {
+            break;
+        }
+        for one in claimed {
+            settle(&store, &one, at(0), Next::Delivered).await;
+            accepted -= 1;
+        }
+    }
+    assert_eq!(accepted, 0);
+    for number in 200..210 {
+        assert_eq!(accept_one(&store, large(number)).await, Accepted::New);
+    }
+    assert_eq!(accept_one(&store, small).await, Accepted::New);
+    let known = accept_one(&store, large(0)).await;
+    assert!(matches!(known, Accepted::Duplicate { .. }), "{known:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_depth_are_exact() {
     let mut bench = Bench::new();
@@ -153,9 +202,9 @@ async fn limits_of_depth_are_exact() {
         item.route_depth_max = Some(5);
         item
     };
-    assert_eq!(race(&store, of_route).await, (5, vec![Depth::Route; 11]));
+    assert_eq!(race(&store, of_route).await, (5, vec![Room::Route; 11]));
     let of_all = |number| with_key(100 + number, at(0));
-    assert_eq!(race(&store, of_all).await, (4, vec![Depth::Total; 12]));
+    assert_eq!(race(&store, of_all).await, (4, vec![Room::Total; 12]));
     for claimed in claim(&store, at(0)).await {
         settle(&store, &claimed, at(0), Next::Delivered).await;
     }

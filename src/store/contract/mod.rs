@@ -25,6 +25,7 @@ use crate::event::{Head, Headers};
 struct Bench {
     folder: TempDir,
     depth_max: u64,
+    bytes_max: u64,
     vfs: Option<String>,
 }
 
@@ -39,6 +40,7 @@ impl Bench {
         Self {
             folder: tempfile::tempdir().unwrap(),
             depth_max: 1_000_000,
+            bytes_max: u64::MAX,
             vfs: None,
         }
     }
@@ -47,6 +49,7 @@ impl Bench {
         let options = Options {
             folder: self.path().to_owned(),
             depth_max: self.depth_max,
+            bytes_max: self.bytes_max,
             cache_bytes: 4 * 1024 * 1024,
             vfs: self.vfs.clone(),
         };

@@ -41,6 +41,9 @@ pub struct Options {
     pub folder: PathBuf,
     /// The most live deliveries.
     pub depth_max: u64,
+    /// The most bytes that the file may hold; what is attempted of the events in it may go a little
+    /// beyond.
+    pub bytes_max: u64,
     /// Bytes of page cache of the writer; a reader has a quarter of it.
     pub cache_bytes: u64,
     /// The virtual file system of SQLite; `None` = the system's.
@@ -154,6 +157,7 @@ impl Embedded {
         }
         schema::migrate(&mut connection).map_err(refused)?;
         let (queue, tables, last_seq) = writer::opened(&connection).map_err(refused)?;
+        let used_bytes = writer::used_bytes(&connection).map_err(refused)?;
         *shared.queue() = queue;
         shared.measure();
         let writer = Writer {
@@ -162,6 +166,7 @@ impl Embedded {
             tables,
             next_seq: last_seq.saturating_add(1).max(micros(now)),
             has_free_pages: true,
+            used_bytes,
         };
         let (end, ended) = oneshot::channel();
         let (bell, of_helper) = (shared.bell.clone(), options.clone());

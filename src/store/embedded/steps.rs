@@ -13,8 +13,8 @@ use super::codec::{self, day, micros};
 use super::queue::{Change, Live};
 use super::schema::{self, Bucket, Partition};
 use crate::store::{
-    Accept, Accepted, Attempt, DedupClaim, Depth, End, Event, EventId, LaneRule, Logged, Next,
-    Revive, Settled, Settlement, Token,
+    Accept, Accepted, Attempt, DedupClaim, End, Event, EventId, LaneRule, Logged, Next, Revive,
+    Room, Settled, Settlement, Token,
 };
 
 /// How many deliveries are revived in one transaction.
@@ -86,6 +86,8 @@ pub(super) struct Effects {
     /// Lanes whose parked head is forgotten.
     pub unparked: Vec<(u16, u64)>,
     depth: u64,
+    /// Bytes that are added, without what the engine needs around them.
+    bytes: u64,
     depth_by_route: HashMap<u16, u64>,
 }
 
@@ -95,6 +97,8 @@ pub(super) struct Steps<'a> {
     pub tables: &'a mut Tables,
     pub shared: &'a Shared,
     pub next_seq: &'a mut i64,
+    /// Bytes that the file had room for.
+    pub room: u64,
     pub effects: Effects,
 }
 
@@ -113,7 +117,7 @@ impl Steps<'_> {
         }
         let route = self.shared.queue().names.number(&event.route);
         let count = u64::try_from(item.deliveries.len()).unwrap_or(u64::MAX);
-        if let Some(full) = self.is_full(route, count, item.route_depth_max) {
+        if let Some(full) = self.is_full(item, route, count) {
             // What was accepted before is among those that fill it.
             return Ok(match self.is_there(&event.id)? {
                 true => Accepted::New,
@@ -154,6 +158,7 @@ impl Steps<'_> {
             });
         }
         self.effects.depth += count;
+        self.effects.bytes += bytes_of(event);
         *self.effects.depth_by_route.entry(route).or_default() += count;
         if let Some((slot, attempt)) = &item.attempt {
             self.insert_attempt(part, seq, *slot, attempt)?;
@@ -164,18 +169,21 @@ impl Steps<'_> {
         Ok(Accepted::New)
     }
 
-    fn is_full(&self, route: u16, count: u64, route_max: Option<u64>) -> Option<Depth> {
+    fn is_full(&self, item: &Accept, route: u16, count: u64) -> Option<Room> {
+        if self.effects.bytes.saturating_add(bytes_of(&item.event)) > self.room {
+            return Some(Room::Bytes);
+        }
         if count == 0 {
             return None;
         }
         let added = self.effects.depth_by_route.get(&route).copied();
         let queue = self.shared.queue();
         let of_route = queue.depth_of_route(route) + added.unwrap_or_default() + count;
-        if route_max.is_some_and(|max| of_route > max) {
-            return Some(Depth::Route);
+        if item.route_depth_max.is_some_and(|max| of_route > max) {
+            return Some(Room::Route);
         }
         let of_all = queue.depth() + self.effects.depth + count;
-        (of_all > self.shared.options.depth_max).then_some(Depth::Total)
+        (of_all > self.shared.options.depth_max).then_some(Room::Total)
     }
 
     fn is_there(&self, id: &EventId) -> rusqlite::Result<bool> {
@@ -564,4 +572,16 @@ fn ended_row(row: &rusqlite::Row<'_>, part: u32) -> rusqlite::Result<(Place, Str
         slot: row.get(1)?,
     };
     Ok((place, row.get(2)?, row.get(3)?))
+}
+
+/// What an event takes, without what the engine needs around it.
+pub(super) fn bytes_of(event: &Event) -> u64 {
+    let head = &event.head;
+    let headers: usize = head
+        .headers
+        .iter()
+        .map(|header| header.name.len() + header.value.len())
+        .sum();
+    let bytes = event.body.len() + headers + head.target.len();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::inbox::{AcceptJob, Batch, Chore, SettleJob, Work};
 use super::queue::{Names, Queue};
-use super::steps::{Effects, REVIVED_MAX, Steps, Tables};
+use super::steps::{Effects, REVIVED_MAX, Steps, Tables, bytes_of};
 use super::{Shared, checkpoint, load, schema};
 use crate::store::fault_point::{self, Point};
 use crate::store::{Accepted, Retained, Retention, Revive, Settled, StoreError};
@@ -29,6 +30,8 @@ pub(super) struct Writer {
     pub tables: Tables,
     pub next_seq: i64,
     pub has_free_pages: bool,
+    /// Bytes of the file that held something after the last commit.
+    pub used_bytes: u64,
 }
 
 /// Why a transaction did not come about.
@@ -65,7 +68,15 @@ impl Writer {
         let _ = checkpoint::truncate(&self.connection);
     }
 
-    fn write(&mut self, batch: Batch) {
+    fn write(&mut self, mut batch: Batch) {
+        let wanted = wanted(&batch);
+        if wanted >= self.room() {
+            self.make_room(wanted);
+            if self.room() == 0 {
+                self.shared.inbox.drop_logs(batch.logs.len());
+                batch.logs.clear();
+            }
+        }
         match self.try_write(&batch) {
             Ok(answers) => answer(batch, answers),
             Err(broken) if batch.accepts.len() + batch.settles.len() + batch.logs.len() > 1 => {
@@ -148,11 +159,17 @@ impl Writer {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut next_seq = self.next_seq;
+        let room = self
+            .shared
+            .options
+            .bytes_max
+            .saturating_sub(self.used_bytes);
         let mut all = Steps {
             transaction: &transaction,
             tables: &mut self.tables,
             shared,
             next_seq: &mut next_seq,
+            room,
             effects: Effects::default(),
         };
         let done = steps(&mut all);
@@ -174,7 +191,32 @@ impl Writer {
         let sync = syncing.elapsed();
         fault_point::pass(Point::AfterSync);
         self.next_seq = next_seq;
+        self.weigh();
         Ok((done, effects, sync))
+    }
+
+    fn room(&self) -> u64 {
+        let max = self.shared.options.bytes_max;
+        max.saturating_sub(self.used_bytes)
+    }
+
+    /// Forgets the oldest days that nothing waits for: what is to be accepted counts more.
+    fn make_room(&mut self, bytes: u64) {
+        let policy = Retention {
+            before: Timestamp::MIN,
+            bytes_max: Some(self.shared.options.bytes_max.saturating_sub(bytes)),
+        };
+        match self.retain(policy, 0) {
+            Ok(Retained {
+                partitions_dropped: 0,
+                ..
+            }) => {}
+            Ok(retained) => {
+                let dropped = retained.partitions_dropped;
+                tracing::warn!(dropped, "the store is full: days of the log were forgotten");
+            }
+            Err(broken) => tracing::debug!(error = %broken.error(), "making room"),
+        }
     }
 
     fn apply(&self, effects: Effects) {
@@ -336,9 +378,7 @@ impl Writer {
         let mut retained = Retained::default();
         for part in schema::partitions(&self.connection)? {
             let is_old = part < before;
-            let is_too_much = policy
-                .bytes_max
-                .is_some_and(|max| self.used_bytes().is_ok_and(|used| used > max));
+            let is_too_much = policy.bytes_max.is_some_and(|max| self.used_bytes >= max);
             if !is_old && !is_too_much {
                 break;
             }
@@ -358,18 +398,17 @@ impl Writer {
                 .execute_batch(&format!("DROP TABLE IF EXISTS dedup_{day}"))?;
             self.tables.forget_bucket(day);
             self.has_free_pages = true;
+            self.weigh();
         }
         Ok(retained)
     }
 
-    /// Bytes of the file that hold something.
-    fn used_bytes(&self) -> rusqlite::Result<u64> {
-        let value = |name: &str| -> rusqlite::Result<u64> {
-            self.connection
-                .pragma_query_value(None, name, |row| row.get(0))
-        };
-        let pages = value("page_count")?.saturating_sub(value("freelist_count")?);
-        Ok(pages.saturating_mul(value("page_size")?))
+    /// Looks how many bytes of the file hold something.
+    fn weigh(&mut self) {
+        // When it cannot be read, the next commit will tell.
+        if let Ok(bytes) = used_bytes(&self.connection) {
+            self.used_bytes = bytes;
+        }
     }
 
     /// Gives pages back to the file system, a few at a time, and shortens the log.
@@ -429,6 +468,12 @@ pub(super) fn unavailable(error: &rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
+/// Bytes that are to be accepted.
+fn wanted(batch: &Batch) -> u64 {
+    let items = batch.accepts.iter().flat_map(|job| &job.items);
+    items.map(|item| bytes_of(&item.event)).sum()
+}
+
 fn answer(batch: Batch, answers: Answers) {
     // Who asked may have left.
     for (AcceptJob { answer, .. }, accepted) in batch.accepts.into_iter().zip(answers.accepted) {
@@ -457,6 +502,16 @@ fn refuse_chore(chore: Chore, error: &StoreError) {
             let _ = answer.send(Err(error.clone()));
         }
     }
+}
+
+pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let value = |name: &str| -> rusqlite::Result<u64> {
+        connection
+            .prepare_cached(&format!("PRAGMA {name}"))?
+            .query_row([], |row| row.get(0))
+    };
+    let pages = value("page_count")?.saturating_sub(value("freelist_count")?);
+    Ok(pages.saturating_mul(value("page_size")?))
 }
 
 /// Whether a revival may have left some for another transaction.
