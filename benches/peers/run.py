@@ -333,4 +333,5 @@ def main():
         write(os.path.dirname(options.out) or ".", os.path.basename(options.out), table + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -34,7 +34,7 @@ impl HeadScan {
     /// # Errors
     /// [`Refusal::Malformed`] at the first byte that cannot stand in a head.
     pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
-        for &byte in bytes.iter().skip(self.seen) {
+        while let Some(&byte) = bytes.get(self.seen) {
             let last = std::mem::replace(&mut self.last, byte);
             let at = self.seen;
             self.seen += 1;
@@ -57,11 +57,20 @@ impl HeadScan {
                 _ if at == 0 && !byte.is_ascii_alphabetic() => {
                     return Err(Refusal::Malformed("the head is not HTTP/1"));
                 }
-                _ => {}
+                _ => {
+                    // Behind a plain byte, others are fine wherever they stand.
+                    let rest = bytes.get(self.seen..).unwrap_or_default();
+                    let end = rest.iter().position(|byte| !is_plain(*byte));
+                    self.seen += end.unwrap_or(rest.len());
+                }
             }
         }
         Ok(None)
     }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte >= b' ' && byte != 0x7f
 }
 
 /// Reads a complete HTTP/1 head, which [`HeadScan`] has seen.

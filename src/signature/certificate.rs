@@ -3,7 +3,7 @@
 //! Whether a certificate is genuine is decided by the listener, in the handshake; what stands here
 //! only ever sees the fingerprint of one that is.
 
-use super::verify::Reason;
+use super::reason::Reason;
 use crate::event::Fingerprint;
 
 /// The certificates that authenticate: any that a listener has let in, or some of them.

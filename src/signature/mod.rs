@@ -12,6 +12,7 @@ pub mod message;
 pub mod place;
 pub mod preset;
 pub mod public_key;
+pub mod reason;
 pub mod scheme;
 pub mod sign;
 mod url;
@@ -20,5 +21,6 @@ mod window;
 
 pub use place::Request;
 pub use preset::{Preset, Presets};
+pub use reason::Reason;
 pub use scheme::Scheme;
-pub use verify::{Reason, Verified, Verifier};
+pub use verify::{Verified, Verifier};

@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 use super::key::{Key, MacKey};
 use super::message::Inputs;
 use super::place::{Place, Request};
+use super::reason::Reason;
 use super::scheme::{Algorithm, Encoding, Parse, Scheme, TimeUnit, TimestampPlace};
-use super::verify::{Reason, compute, render};
+use super::verify::{compute, render};
 use crate::event::Head;
 
 /// Why a request cannot be signed.

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::reason::Reason;
 use super::scheme::{TimeUnit, TimestampRule};
-use super::verify::Reason;
 
 /// Judges the text of a timestamp at the moment `now`.
 pub(super) fn check_time(rule: &TimestampRule, text: &[u8], now: Timestamp) -> Result<(), Reason> {
