@@ -12,6 +12,7 @@ mod connection_limits;
 mod crash;
 mod dedup;
 mod drain;
+mod full_disk;
 mod fuzz_corpora;
 mod handshakes;
 mod heads;

@@ -59,9 +59,35 @@ impl Gateway {
 
     /// Starts in `dir`, which is also the process's working directory.
     pub async fn start_in(dir: TempDir, yaml: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_as(hookgate(env), dir, yaml).await
+    }
+
+    /// Starts where no file may grow beyond so many bytes, until [`Gateway::let_files_grow`]. Each
+    /// write beyond fails as on a disk that has no more room.
+    pub async fn start_with_files_of(bytes: u64, yaml: &str) -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg("trap '' XFSZ; exec prlimit --fsize=\"$0\":unlimited \"$@\"")
+            .arg(bytes.to_string())
+            .arg(env!("CARGO_BIN_EXE_hookgate"));
+        Self::start_as(quiet(command), dir, yaml).await
+    }
+
+    /// Takes the limit of [`Gateway::start_with_files_of`] away.
+    pub async fn let_files_grow(&self) {
+        let pid = self.process.pid().to_string();
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--fsize=unlimited", "--pid", &pid]);
+        let status = within(EXIT_WAIT_MAX, "the prlimit command", prlimit.status()).await;
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    async fn start_as(command: Command, dir: TempDir, yaml: &str) -> Self {
         let config = dir.path().join("hookgate.yaml");
         std::fs::write(&config, yaml).expect("the config can be written");
-        let mut process = Process::spawn(dir, &config, env);
+        let mut process = Process::spawn(command, dir, &config);
         let lines = process.ready().await;
         let after = |prefix| {
             lines
@@ -222,8 +248,8 @@ struct Process {
 }
 
 impl Process {
-    fn spawn(dir: TempDir, config: &Path, env: &[(&str, &str)]) -> Self {
-        let mut child = hookgate(env)
+    fn spawn(mut command: Command, dir: TempDir, config: &Path) -> Self {
+        let mut child = command
             .arg("serve")
             .arg("-c")
             .arg(config)
@@ -271,8 +297,12 @@ impl Process {
         found(&lines.expect("the process keeps its sender")).expect("the line was just seen")
     }
 
+    fn pid(&self) -> u32 {
+        self.child.id().expect("the gateway still runs")
+    }
+
     async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("the gateway still runs");
+        let pid = self.pid();
         let kill = Command::new("kill")
             .args(["-s", name, &pid.to_string()])
             .status();
@@ -328,10 +358,14 @@ fn socket_addr(place: &str) -> SocketAddr {
 
 /// The binary with piped output; the environment of the test run does not set its log level.
 pub fn hookgate(env: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hookgate"));
+    let mut command = quiet(Command::new(env!("CARGO_BIN_EXE_hookgate")));
+    command.envs(env.iter().copied());
+    command
+}
+
+fn quiet(mut command: Command) -> Command {
     command
         .env_remove("RUST_LOG")
-        .envs(env.iter().copied())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
