@@ -29,6 +29,7 @@ mod refusals;
 mod reloads;
 mod rewrites;
 mod schema;
+mod sdk_queue;
 mod sdks;
 mod sdks_beyond_bodies;
 mod send_command;
