@@ -27,11 +27,12 @@ lint: build-deps ## formatting and clippy, warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
 
-bench: bench-deps ## each stage by itself, then the whole program beside nginx, haproxy and bare Pingora
+bench: bench-deps ## each stage by itself, then the whole program beside its peers
 	cargo bench $(ARGS)
 	cargo build --profile dist
 	cargo build --profile dist --manifest-path benches/peers/bare-pingora/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	python3 benches/peers/run.py
+	python3 benches/peers/durable.py
 
 crash: test-deps ## 200 rounds of killing the gateway while 64 senders send (ROUNDS=1000)
 	HOOKGATE_CRASH_ROUNDS=$(or $(ROUNDS),200) cargo test --test it crash:: -- --nocapture

@@ -9,6 +9,8 @@ LOGS=target/deps
 NODE_SDKS=tests/sdk/node
 PYTHON_SDKS=tests/sdk/python
 NODE_MAJOR_MIN=18
+PIPELINE=benches/peers/pipeline
+QHOOK=0.6.1
 
 fail() {
     printf 'error: %s\n' "$*" >&2
@@ -141,8 +143,19 @@ bench_peers() {
     have wrk || packages="$packages wrk"
     have h2load || packages="$packages nghttp2-client"
     have taskset || packages="$packages util-linux"
+    have redis-server || packages="$packages redis-server"
+    if ! have node || ! have npm; then packages="$packages nodejs npm"; fi
     # shellcheck disable=SC2086 # a list of words
     [ -z "$packages" ] || apt_install $packages
+    if ! cmp -s $PIPELINE/package-lock.json $PIPELINE/node_modules/.installed-lock.json; then
+        step pipeline "node modules into $PIPELINE/node_modules" install_pipeline
+    fi
+    have qhook || step qhook "cargo install qhook" cargo install --locked qhook --version $QHOOK
+}
+
+install_pipeline() {
+    (cd $PIPELINE && npm ci --ignore-scripts --no-audit --no-fund) &&
+        cp $PIPELINE/package-lock.json $PIPELINE/node_modules/.installed-lock.json
 }
 
 # ---- What the fuzz targets need besides: cargo-fuzz, and a C++ compiler for libFuzzer
@@ -167,6 +180,7 @@ test)
     build_deps
     # The tests send signals with the program, not with the shell's own command.
     env kill -l >/dev/null 2>&1 || apt_install procps
+    have prlimit || apt_install util-linux
     python_sdks
     node_sdks
     ;;

@@ -173,7 +173,9 @@ async fn the_revived_begin_anew_under_their_old_id() {
     assert_eq!((again.event.id, again.attempts), (id, 0));
     settle(&store, &again, at(10), Next::Delivered).await;
     assert_eq!(shown(&store, id).await.deliveries[0].attempts.len(), 4);
-    let revived = store.revive(Revive::Events(vec![delivered]), at(11)).await;
+    let revived = store
+        .revive(Revive::Events(vec![delivered, delivered]), at(11))
+        .await;
     assert_eq!(
         revived,
         Ok(1),

@@ -7,6 +7,10 @@ async fn pages(store: &Arc<dyn Store>, filter: &Filter, limit: usize) -> Vec<Eve
     loop {
         let page = store.list(filter.clone(), next, limit).await.unwrap();
         assert!(page.events.len() <= limit);
+        assert!(
+            !page.events.is_empty() || all.is_empty(),
+            "a page that was promised is empty"
+        );
         all.extend(page.events.iter().map(|shown| shown.event.id));
         next = page.next;
         if next.is_none() {

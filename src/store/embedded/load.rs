@@ -59,30 +59,47 @@ pub(super) fn queue(connection: &Connection, names: Names) -> rusqlite::Result<Q
         let backend = queue.names.number(row.get_ref(0)?.as_str()?);
         queue.park(backend, row.get::<_, i64>(1)?.cast_unsigned());
     }
-    let mut counts = connection.prepare("SELECT backend, count(*) FROM queue GROUP BY backend")?;
-    let mut rows = counts.query([])?;
-    while let Some(row) = rows.next()? {
-        let backend = queue.names.number(row.get_ref(0)?.as_str()?);
-        queue.reserve(backend, row.get(1)?);
-    }
     let mut live = connection.prepare(
         "SELECT seq, slot, part, due, route, backend, lane, attempts FROM queue ORDER BY seq, slot",
     )?;
     let mut rows = live.query([])?;
+    let (mut route, mut backend) = (LastName::default(), LastName::default());
     while let Some(row) = rows.next()? {
         let live = Live {
             seq: row.get(0)?,
             slot: row.get(1)?,
             part: row.get(2)?,
             due: row.get(3)?,
-            route: queue.names.number(row.get_ref(4)?.as_str()?),
-            backend: queue.names.number(row.get_ref(5)?.as_str()?),
+            route: route.number(row.get_ref(4)?.as_str()?, &mut queue.names),
+            backend: backend.number(row.get_ref(5)?.as_str()?, &mut queue.names),
             lane: row.get::<_, i64>(6)?.cast_unsigned(),
             attempts: u16::try_from(row.get::<_, u32>(7)?).unwrap_or(u16::MAX),
         };
         queue.add(live);
     }
+    queue.shrink();
     Ok(queue)
+}
+
+/// Most deliveries have the names of the one before.
+#[derive(Default)]
+struct LastName {
+    name: String,
+    number: Option<u16>,
+}
+
+impl LastName {
+    fn number(&mut self, name: &str, names: &mut Names) -> u16 {
+        match self.number {
+            Some(number) if self.name == name => number,
+            Some(_) | None => {
+                let number = names.number(name);
+                name.clone_into(&mut self.name);
+                self.number = Some(number);
+                number
+            }
+        }
+    }
 }
 
 /// The place of the last event in the order of acceptance.

@@ -111,9 +111,11 @@ impl Queue {
         }
     }
 
-    /// Makes room at once for as many as will be added.
-    pub(super) fn reserve(&mut self, backend: u16, count: usize) {
-        self.pending.entry(backend).or_default().reserve(count);
+    /// Gives back the room that growing left over.
+    pub(super) fn shrink(&mut self) {
+        self.pending
+            .values_mut()
+            .for_each(BinaryHeap::shrink_to_fit);
     }
 
     /// Adds a delivery. Those of one lane must come in their order.

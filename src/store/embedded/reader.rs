@@ -1,5 +1,6 @@
 //! What is read: the events of claimed deliveries, and pages of the log. Never waits for the writer.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -232,10 +233,8 @@ fn list_from(
         if part > start.part || !may_hold(part, filter) {
             continue;
         }
-        let left = limit.saturating_sub(page.events.len());
-        if left == 0 {
-            break;
-        }
+        // One more than there is room for tells that there is another page.
+        let left = limit.saturating_sub(page.events.len()).saturating_add(1);
         let deliveries = of_deliveries(part, filter.state);
         let mut statement = connection.prepare_cached(&format!(
             "SELECT e.seq, e.id, e.at, e.route, e.facts, p.head, p.body \
@@ -255,15 +254,16 @@ fn list_from(
             left
         ])?;
         while let Some(row) = rows.next()? {
+            if page.events.len() >= limit {
+                page.next = last.map(|PageStart { part, seq }| format!("{part}-{seq}"));
+                return Ok(page);
+            }
             let seq: i64 = row.get(0)?;
             let event = codec::event(row, 1)?;
             page.events
                 .push(shown(connection, part, seq, event, is_leased)?);
             last = Some(PageStart { part, seq });
         }
-    }
-    if page.events.len() >= limit {
-        page.next = last.map(|PageStart { part, seq }| format!("{part}-{seq}"));
     }
     Ok(page)
 }
@@ -308,16 +308,20 @@ pub(super) fn remembered(
 ) -> rusqlite::Result<Vec<Remembered>> {
     let mut remembered = Vec::new();
     for day in schema::buckets(connection)?.into_iter().rev() {
+        let left = limit.saturating_sub(remembered.len());
+        if left == 0 {
+            break;
+        }
+        let mut of_day = Vec::new();
         for scope in scopes {
-            let left = limit.saturating_sub(remembered.len());
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT scope, key, until, answer FROM dedup_{day} \
-                 WHERE scope = ?1 AND until > ?2 LIMIT ?3"
+                 WHERE scope = ?1 AND until > ?2 ORDER BY until DESC LIMIT ?3"
             ))?;
             let mut rows = statement.query(params![scope.cast_signed(), now, left])?;
             while let Some(row) = rows.next()? {
                 let answer: Option<Vec<u8>> = row.get(3)?;
-                remembered.push(Remembered {
+                of_day.push(Remembered {
                     claim: DedupClaim {
                         scope: row.get::<_, i64>(0)?.cast_unsigned(),
                         key: row.get(1)?,
@@ -327,6 +331,10 @@ pub(super) fn remembered(
                 });
             }
         }
+        // A day ends before the next begins, so it is enough to sort each by itself.
+        of_day.sort_by_key(|known| Reverse(known.claim.until));
+        of_day.truncate(left);
+        remembered.append(&mut of_day);
     }
     Ok(remembered)
 }

@@ -3,7 +3,7 @@
 //! Nothing here touches memory: what a transaction will have done is gathered in [`Effects`] and
 //! applied after its commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -460,6 +460,7 @@ impl Steps<'_> {
 
     fn ended_of(&self, ids: &[EventId]) -> rusqlite::Result<Vec<(Place, String, String)>> {
         let mut ended = Vec::new();
+        let ids: BTreeSet<&EventId> = ids.iter().collect();
         for id in ids {
             let part = day(codec::id_micros(id));
             if !self.tables.partitions.contains_key(&part) {
