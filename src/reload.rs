@@ -80,9 +80,7 @@ impl Started {
         let keys = changed.into_iter().filter(|(changed, _)| *changed);
         keys.map(|(_, key)| key).collect()
     }
-}
 
-impl Started {
     /// Gives the listeners that run what the new file says about their handshakes.
     fn renew_tls(&self, config: &Config) {
         let new = &config.server.listen;

@@ -10,22 +10,20 @@ nothing is delivered: the backend of Hookgate and qhook is down, and the pipelin
 
 import argparse
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
-from run import (NGINX, ROOT, SECRET, SIZES, binary, cpu_seconds, descendants, free_port, machine,
-                 memory_mib, wait_for, write)
+from run import (NGINX, ROOT, SECRET, SIZES, binary, cpu_seconds, free_port, kill, latency, machine,
+                 memory_mib, p50_and_p99, wait_for, write)
 
 SENDERS = [1, 16, 64, 256]
 MODERATE_RATE = 200
@@ -87,11 +85,8 @@ class Group:
         return self
 
     def __exit__(self, *_):
-        for pid in [pid for process in self.processes for pid in descendants(process.pid)]:
-            with contextlib.suppress(ProcessLookupError):  # it was killed as part of the measurement
-                os.kill(pid, signal.SIGKILL)
         for process in self.processes:
-            process.wait()
+            kill(process)
         self.processes = []
 
     def cpu(self):
@@ -274,9 +269,8 @@ async def received_to_delivered(disk, seconds):
             deadline = time.monotonic() + 20
             while len(Arrivals.times) < total and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
-        times = sorted(Arrivals.times)
-        pick = lambda share: times[min(len(times) - 1, int(len(times) * share))]
-        lines.append(f"| {group.name} | {pick(0.50):.2f} | {pick(0.99):.2f} |")
+        p50, p99 = p50_and_p99(Arrivals.times)
+        lines.append(f"| {group.name} | {p50:.2f} | {p99:.2f} |")
         print(lines[-1], file=sys.stderr)
         shutil.rmtree(group.folder)
     backend.close()
@@ -299,23 +293,7 @@ def idle(disk, seconds):
     return f"Idle, ten routes and an empty queue: {share:.2%} of a core over {seconds} s."
 
 
-def answer_times(group, seconds):
-    """Answers to 20 paced senders: p50 and p99 in milliseconds."""
-    body, mac = signed(1024)
-    log = f"{group.folder}/latency.log"
-    if os.path.exists(log):
-        os.remove(log)
-    command = ["h2load", "--h1", "-c20", "-t1", "--rps=25", f"-D{seconds}", "-d", write(group.folder, "body", body),
-               "-H", f"X-Hub-Signature-256: sha256={mac}", f"--log-file={log}",
-               f"http://127.0.0.1:{group.port}/hooks"]
-    subprocess.run(command, capture_output=True, text=True, check=True)
-    with open(log, encoding="utf-8") as file:
-        times = sorted(int(line.split("\t")[2]) for line in file if line.split("\t")[1] == "202")
-    pick = lambda share: times[int(len(times) * share)] / 1000
-    return pick(0.50), pick(0.99)
-
-
-def million(disk, nginx):
+def million(disk):
     """A backend that is down while a million events come, a kill, and the drain."""
     backend = free_port()
     group = groups(disk, backend, delivers=True)[0]()
@@ -324,17 +302,18 @@ def million(disk, nginx):
         text = file.read()
     # Without a key, so that a paced sender can repeat one event.
     write(group.folder, "hookgate.yaml", text.replace('    dedup: {key: "header:X-Event"}\n', ""))
+    everywhere = f"0-{os.cpu_count() - 1}"
+    waits = lambda: latency(group, 1024, 500, 10, group.folder, "202", everywhere)
     lines = []
     with group:
-        empty = answer_times(group, 10)
+        empty = waits()
         while (depth := group.metric("hookgate_queue_depth")) < MILLION:
             load(group, 1024, 256, max(1, min(30, int((MILLION - depth) / 4000))))
-        full, memory = answer_times(group, 10), memory_mib(group.processes[0].pid)
+        full, memory = waits(), memory_mib(group.processes[0].pid)
         depth = int(group.metric("hookgate_queue_depth"))
-        os.kill(group.processes[0].pid, signal.SIGKILL)
-        group.processes[0].wait()
+        kill(group.processes[0])
     started = time.monotonic()
-    with nginx(backend) as status, group:
+    with Nginx(disk, backend) as status, group:
         ready_at = f"http://127.0.0.1:{group.admin}/readyz"
         while True:
             try:
@@ -370,15 +349,12 @@ def main():
     lines = [f"{machine()}; {time.strftime('%Y-%m-%d')}; {options.seconds} s for each figure", ""]
     # On the disk of the project: a file system in memory would flatter everybody.
     with tempfile.TemporaryDirectory(dir=f"{ROOT}/target") as disk:
-        def nginx(backend):
-            return Nginx(disk, backend)
-
         parts = options.parts.split(",")
         lines += [f"The disk: {syncs_per_second(disk, 3):,.0f} fdatasync/s of 4 KiB.", ""]
         if "idle" in parts:
             lines += [idle(disk, 20), ""]
         backend = free_port()
-        with nginx(backend) as status:
+        with Nginx(disk, backend) as status:
             if "intake" in parts:
                 lines += intake(disk, backend, options.seconds) + [""]
             if "delivered" in parts:
@@ -387,7 +363,7 @@ def main():
             lines += [f"From received to delivered, at {MODERATE_RATE} events/s:", ""]
             lines += asyncio.run(received_to_delivered(disk, 10)) + [""]
         if "million" in parts:
-            lines += million(disk, nginx)
+            lines += million(disk)
     table = "\n".join(lines)
     print(table)
     if options.out:
@@ -412,9 +388,7 @@ class Nginx:
         return f"http://127.0.0.1:{status}/"
 
     def __exit__(self, *_):
-        for pid in descendants(self.process.pid):
-            os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        kill(self.process)
 
 
 if __name__ == "__main__":

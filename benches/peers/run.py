@@ -10,11 +10,13 @@ least. Rounds go from server to server, so that all meet the same weather; the m
 """
 
 import argparse
+import contextlib
 import hashlib
 import hmac
 import os
 import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -83,6 +85,21 @@ def memory_mib(pid):
     return total / 1024
 
 
+def kill(process):
+    """Ends a process and its children; it may have ended already."""
+    # Named before the parent is gone: its children would not be found by it any more.
+    for pid in descendants(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def p50_and_p99(times):
+    times = sorted(times)
+    pick = lambda share: times[min(len(times) - 1, int(len(times) * share))]
+    return pick(0.50), pick(0.99)
+
+
 class Server:
     def __init__(self, name, folder, port, command, env=None):
         self.name, self.port, self.command, self.folder = name, port, command, folder
@@ -99,10 +116,7 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        # Named before the parent is gone: its children would not be found by it any more.
-        for pid in descendants(self.process.pid):
-            os.kill(pid, 9)
-        self.process.wait()
+        kill(self.process)
 
 
 def write(folder, name, text):
@@ -251,7 +265,8 @@ end
     return cpu / requests * 1e6, float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1))
 
 
-def latency(server, size, rate, seconds, folder):
+def latency(server, size, rate, seconds, folder, status="200", cores=LOAD_CORE):
+    """Milliseconds that 20 paced senders wait for an answer: p50 and p99."""
     body = "x" * size
     mac = hmac.new(SECRET.encode(), body.encode(), hashlib.sha256).hexdigest()
     path = write(folder, "body", body)
@@ -260,18 +275,16 @@ def latency(server, size, rate, seconds, folder):
         os.remove(log)
     # The same event every time would be answered from memory, so the key changes in steps that
     # h2load can make: none. It measures the servers without dedup, and Hookgate without it.
-    command = ["taskset", "-c", LOAD_CORE, "h2load", "--h1", "-c20", "-t1", f"--rps={rate / 20}",
+    command = ["taskset", "-c", cores, "h2load", "--h1", "-c20", "-t1", f"--rps={rate / 20}",
                f"-D{seconds}", "-d", path, "-H", f"X-Hub-Signature-256: sha256={mac}", f"--log-file={log}",
                f"http://127.0.0.1:{server.port}/hooks"]
     subprocess.run(command, capture_output=True, text=True, check=True)
     with open(log, encoding="utf-8") as file:
         rows = [line.split("\t") for line in file]
-    bad = [row for row in rows if row[1] != "200"]
+    bad = [row for row in rows if row[1] != status]
     if bad or not rows:
         raise SystemExit(f"{server.name}: {len(bad)} of {len(rows)} requests failed")
-    times = sorted(int(row[2]) for row in rows)
-    pick = lambda share: times[min(len(times) - 1, int(len(times) * share))] / 1000
-    return pick(0.50), pick(0.99)
+    return p50_and_p99(int(row[2]) / 1000 for row in rows)
 
 
 def machine():

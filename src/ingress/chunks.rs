@@ -4,6 +4,8 @@
 //! may hold a bare LF, and a trailer anything. Whoever stands between the sender and us may see
 //! another end of the body there.
 
+use super::head::is_plain;
+
 /// The longest line of a size with its extensions, and all trailers together.
 const LINES_BYTES_MAX: usize = 8 * 1024;
 /// Sixteen hexadecimal digits would overflow the number; no body needs as many.
@@ -115,7 +117,7 @@ impl ChunkWatch {
 }
 
 fn is_text(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+    byte == b'\t' || is_plain(byte)
 }
 
 fn is_token(byte: u8) -> bool {

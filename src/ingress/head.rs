@@ -69,7 +69,8 @@ impl HeadScan {
     }
 }
 
-fn is_plain(byte: u8) -> bool {
+/// A byte that a line may hold beside tabs (RFC 9110, 5.5).
+pub(super) fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte != 0x7f
 }
 

@@ -155,15 +155,11 @@ impl Writer {
         shared: &Shared,
         steps: impl FnOnce(&mut Steps<'_>) -> rusqlite::Result<T>,
     ) -> Result<(T, Effects, Duration), Broken> {
+        let room = self.room();
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut next_seq = self.next_seq;
-        let room = self
-            .shared
-            .options
-            .bytes_max
-            .saturating_sub(self.used_bytes);
         let mut all = Steps {
             transaction: &transaction,
             tables: &mut self.tables,
@@ -195,6 +191,7 @@ impl Writer {
         Ok((done, effects, sync))
     }
 
+    /// Bytes that may still be accepted.
     fn room(&self) -> u64 {
         let max = self.shared.options.bytes_max;
         max.saturating_sub(self.used_bytes)
