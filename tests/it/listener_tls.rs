@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use crate::support::backend::FakeBackend;
 use crate::support::client::{Client, Request, Response};
@@ -80,6 +81,24 @@ async fn both_protocols_come_through_tls() {
 }
 
 #[tokio::test]
+async fn both_versions_of_tls_are_spoken() {
+    let (backend, authority) = (FakeBackend::start().await, Authority::new());
+    let yaml = yaml(&backend.url(), "", "");
+    let gateway = Gateway::start_in(files(&authority), &yaml, &[]).await;
+    for versions in [[&TLS12], [&TLS13]] {
+        let stream = authority.connect_by(&versions, gateway.addr(), "http/1.1", None);
+        let stream = stream.await.unwrap();
+        assert_eq!(
+            stream.get_ref().1.protocol_version(),
+            Some(versions[0].version)
+        );
+        let mut client = Client::over(stream, "localhost");
+        let request = Request::post("/hooks").body("{}");
+        assert_eq!(client.request(&request).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_handshake_that_does_not_come_ends_in_time() {
     let (backend, authority) = (FakeBackend::start().await, Authority::new());
     let yaml = yaml(&backend.url(), "", "");
@@ -133,6 +152,34 @@ async fn a_route_takes_the_certificates_that_it_lists() {
     // A certificate that is none of the authority's is worse than none.
     let stranger = Authority::new().issue(&["friend.test"]);
     assert!(post(&authority, &gateway, Some(&stranger)).await.is_err());
+}
+
+#[tokio::test]
+async fn the_tests_of_a_file_can_show_a_certificate() {
+    let authority = Authority::new();
+    let dir = files(&authority);
+    let [friend, other] = ["ab", "cd"].map(|pair| pair.repeat(32));
+    let listed = format!(", verify: {{client_cert: {{fingerprints: [{friend}]}}}}");
+    let mut text = yaml("http://127.0.0.1:9", ", client_ca: ca.pem", &listed);
+    text += &format!(
+        "
+tests:
+  - name: a friend
+    request: {{url: /hooks, client_cert: {friend}}}
+    expect: {{verdict: accepted}}
+  - name: another
+    request: {{url: /hooks, client_cert: {other}}}
+    expect: {{verdict: refused, reason: client_certificate}}
+  - name: nobody
+    request: {{url: /hooks}}
+    expect: {{verdict: refused, reason: client_certificate}}
+"
+    );
+    let file = dir.path().join("tested.yaml");
+    std::fs::write(&file, text).unwrap();
+    let finished = run(&["check", "-c", file.to_str().unwrap()], b"", &[]).await;
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(finished.stdout.contains("3 of 3 tests passed"));
 }
 
 #[tokio::test]

@@ -18,7 +18,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName,
 };
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::client::WAIT_MAX;
@@ -76,9 +78,22 @@ impl Authority {
         protocol: &str,
         identity: Option<&Identity>,
     ) -> io::Result<TlsStream<TcpStream>> {
+        self.connect_by(ALL_VERSIONS, addr, protocol, identity)
+            .await
+    }
+
+    /// The same with these versions of TLS.
+    pub async fn connect_by(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        addr: SocketAddr,
+        protocol: &str,
+        identity: Option<&Identity>,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("an authority");
-        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let builder =
+            ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots);
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(Identity { certificate, key }) => builder
