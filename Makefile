@@ -43,8 +43,9 @@ fuzz: fuzz-deps ## each fuzz target for a minute (SECONDS=10, ARGS=router for on
 doc: build-deps ## the library's documentation, in target/doc
 	cargo doc --no-deps --all-features
 
-schema: build-deps ## conf/schema.json anew, from the config types
+schema: build-deps ## conf/schema.json and conf/openapi.json anew, from the types
 	@cargo run --quiet -- schema > conf/schema.json.new && mv conf/schema.json.new conf/schema.json
+	@cargo run --quiet -- schema --api > conf/openapi.json.new && mv conf/openapi.json.new conf/openapi.json
 
 build-deps: ## install what the build needs and this machine lacks
 	@sh scripts/deps.sh build

@@ -141,6 +141,7 @@ fn item(body: &Bytes) -> Accept {
         }],
         attempt: None,
         route_depth_max: None,
+        was_refused: false,
     }
 }
 
@@ -220,6 +221,7 @@ async fn drain(store: &Arc<dyn Store>) -> u64 {
         count += claimed.len() as u64;
         let settled = claimed.into_iter().map(|claimed| Settlement {
             token: claimed.token,
+            at: now,
             attempt: None,
             next: Next::Delivered,
         });

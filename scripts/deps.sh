@@ -11,6 +11,7 @@ PYTHON_SDKS=tests/sdk/python
 NODE_MAJOR_MIN=18
 PIPELINE=benches/peers/pipeline
 QHOOK=0.6.1
+PROMETHEUS=target/deps/prometheus
 
 fail() {
     printf 'error: %s\n' "$*" >&2
@@ -42,14 +43,19 @@ step() {
 
 apt_install() {
     have apt-get || fail "missing here: $*; there is no apt-get, so install them with this system's package manager"
+    can_be_root ||
+        fail "missing here: $*; this user is not root and there is no sudo, so run as root: apt-get install $*"
+    step apt "apt-get install $*" apt_get "$@"
+}
+
+can_be_root() {
     if [ "$(id -u)" -eq 0 ]; then
         sudo=
     elif have sudo; then
         sudo=sudo
     else
-        fail "missing here: $*; this user is not root and there is no sudo, so run as root: apt-get install $*"
+        return 1
     fi
-    step apt "apt-get install $*" apt_get "$@"
 }
 
 # A source that cannot be refreshed need not be the one that has the packages.
@@ -83,7 +89,39 @@ build_deps() {
     [ -z "$packages" ] || apt_install $packages
 }
 
-# ---- What the tests need besides: the providers' official SDKs for Python and Node
+# ---- What the tests need besides: promtool, and the providers' official SDKs for Python and Node
+
+promtool_runs() {
+    promtool --version >/dev/null 2>&1 || $PROMETHEUS/usr/bin/promtool --version >/dev/null 2>&1
+}
+
+# Installed, the package would start a server; unpacked, it needs no root either.
+install_promtool() {
+    if promtool_runs; then return 0; fi
+    if ! have apt-get || ! have dpkg-deb; then
+        fail "promtool is missing, and this is no Debian: install Prometheus, so that promtool is on the PATH"
+    fi
+    step promtool "promtool into $PROMETHEUS" unpack_promtool
+}
+
+unpack_promtool() {
+    rm -rf $PROMETHEUS && mkdir -p $PROMETHEUS && (
+        cd $PROMETHEUS && download_prometheus &&
+            dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool &&
+            rm prometheus_*.deb
+    ) && promtool_runs
+}
+
+# The lists may be missing, or name a version that is there no more.
+download_prometheus() {
+    apt-get download prometheus && return
+    if can_be_root; then
+        $sudo apt-get update
+    else
+        echo "this user cannot refresh the lists; as root, run: apt-get update"
+    fi
+    apt-get download prometheus
+}
 
 python_is_usable() {
     "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1
@@ -181,6 +219,7 @@ test)
     # The tests send signals with the program, not with the shell's own command.
     env kill -l >/dev/null 2>&1 || apt_install procps
     have prlimit || apt_install util-linux
+    install_promtool
     python_sdks
     node_sdks
     ;;

@@ -28,7 +28,10 @@ use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use tokio::sync::watch;
 
-use self::background::{Delivering, Drain, Signals, Upkeep, Watch};
+use self::background::{Delivering, Drain, Replaying, Signals, Upkeep, Watch};
+use crate::admin::api::Api;
+use crate::admin::live::{self, Live};
+use crate::admin::replay::Replays;
 use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, StoreSettings};
@@ -125,6 +128,7 @@ pub struct App {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     reloader: Option<Arc<Reloader>>,
+    replays: Option<Arc<Replays>>,
     keeping: Option<Keeping>,
     clock: Arc<dyn Clock>,
 }
@@ -180,7 +184,9 @@ impl App {
         let snapshot = Snapshot {
             gate: config.gate,
             roads,
+            routes: config.routes.clone(),
             headers: config.log.headers,
+            redaction: config.log.redaction,
             limits: config.server.limits,
         };
         let ledger = MemoryLedger::new();
@@ -201,11 +207,28 @@ impl App {
                 clock.clone(),
                 metrics.clone(),
                 gateway.flow().clone(),
+                gateway.pauses().clone(),
             )),
             store,
             settings,
         });
         let dispatcher = keeping.as_ref().map(|keeping| keeping.dispatcher.clone());
+        if let Some(store) = gateway.store() {
+            let paused = block_on(live::paused(store.as_ref()))??;
+            gateway.pauses().set(paused);
+        }
+        let replays = keeping.as_ref().map(|keeping| {
+            let (store, dispatcher) = (keeping.store.clone(), keeping.dispatcher.clone());
+            let replays = Replays::new(store, dispatcher, gateway.clone(), clock.clone());
+            Arc::new(replays)
+        });
+        let live = Live {
+            gateway: gateway.clone(),
+            dispatcher: dispatcher.clone(),
+            reloader: None,
+            metrics: metrics.clone(),
+        };
+        let tokens = started_with.tokens().clone();
         let reloader = file.map(|file| {
             let (gateway, metrics) = (gateway.clone(), metrics.clone());
             let reloader = Reloader::new(
@@ -239,6 +262,15 @@ impl App {
                 readiness: readiness.clone(),
                 reloader: reloader.clone(),
                 clock: clock.clone(),
+                api: Api::new(
+                    tokens,
+                    Live {
+                        reloader: reloader.clone(),
+                        ..live
+                    },
+                    replays.clone(),
+                    clock.clone(),
+                ),
             };
             let desk = Desk::new(app, gateway.clone());
             let mut service = Bound::new("admin", desk, vec![socket]).until_the_exit();
@@ -255,6 +287,7 @@ impl App {
             readiness,
             metrics,
             reloader,
+            replays,
             keeping,
             clock,
         })
@@ -317,6 +350,11 @@ impl App {
             };
             self.server
                 .add_service(background_service("upkeep", upkeep));
+            if let Some(replays) = self.replays {
+                let replaying = Replaying { replays };
+                self.server
+                    .add_service(background_service("replays", replaying));
+            }
         }
         self.server.add_service(background_service("drain", drain));
         let signals = Signals {

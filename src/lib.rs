@@ -13,6 +13,7 @@
 //!
 //! Beside the walk: [`event`] (the nouns), [`clock`], [`secret`], [`metrics`], [`request_log`].
 
+pub mod access;
 pub mod admin;
 pub mod app;
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod expr;
 pub mod ingress;
 pub mod metrics;
 pub mod outbound;
+pub mod redaction;
 pub mod reload;
 pub mod request_log;
 pub mod secret;

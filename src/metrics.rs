@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use self::delivery::DeliveryMetrics;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Seconds; from what a local backend needs to what a provider waits.
@@ -60,6 +60,8 @@ pub struct Metrics {
     pub config_reloads: IntCounterVec,
     /// When the running configuration was applied, in seconds since 1970.
     pub config_applied: IntGauge,
+    /// Refused requests that came too fast to be noted in the log of events.
+    pub refusals_unlogged: IntCounter,
     /// Connections that were closed before their first request, by reason.
     pub connections_refused: IntCounterVec,
     /// Addresses of a backend by state (`healthy`, `unhealthy`).
@@ -146,6 +148,11 @@ impl Metrics {
                 "hookgate_config_reloads_total",
                 "Reloads of the configuration by result.",
                 &["result"],
+            )?,
+            refusals_unlogged: plain_counter(
+                &registry,
+                "hookgate_refusals_unlogged_total",
+                "Refused requests that came too fast to be noted in the log of events.",
             )?,
             config_applied: gauge(
                 &registry,
@@ -263,6 +270,16 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
+}
+
+fn plain_counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
 }
 
 fn counter(

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -49,6 +50,9 @@ pub struct Road {
     backend: Arc<Backend>,
     balancer: Arc<LoadBalancer<RoundRobin>>,
     connector: TransportConnector,
+    began: Instant,
+    /// Milliseconds from its beginning to its last good answer; 0 = none yet.
+    last_success: AtomicU64,
 }
 
 impl Road {
@@ -71,12 +75,31 @@ impl Road {
             backend,
             balancer,
             connector: TransportConnector::new(Some(options)),
+            began: Instant::now(),
+            last_success: AtomicU64::default(),
         }
     }
 
     /// The backend it leads to.
     pub fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// The same, to keep.
+    pub fn shared_backend(&self) -> Arc<Backend> {
+        self.backend.clone()
+    }
+
+    /// How long ago it answered well; `None` = not yet.
+    pub fn last_success(&self) -> Option<Duration> {
+        let millis = self.last_success.load(Ordering::Relaxed);
+        let at = self.began.checked_add(Duration::from_millis(millis))?;
+        (millis > 0).then(|| at.elapsed())
+    }
+
+    fn note_success(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_success.store(millis.max(1), Ordering::Relaxed);
     }
 
     /// Resolves the host names anew; keeps the known addresses when that fails.
@@ -133,6 +156,12 @@ impl Road {
             };
             match self.exchange(stream, method, head, body).await {
                 Ok(session) => {
+                    if session
+                        .get_status()
+                        .is_some_and(|status| status.is_success())
+                    {
+                        self.note_success();
+                    }
                     let is_head = method == "HEAD";
                     return Ok(Answer {
                         road: self,

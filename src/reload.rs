@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::access::Tokens;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, LoadError, ServerSettings, StoreSettings};
 use crate::delivery::retry::Death;
@@ -29,6 +30,8 @@ pub struct Applied {
 pub struct ReloadStatus {
     /// When the running configuration was applied.
     pub applied_at: Timestamp,
+    /// The SHA-256 of the file that it was in, in hexadecimal.
+    pub sha256: String,
     /// Why the newest file was not applied; `None` when it was.
     pub fault: Option<String>,
 }
@@ -52,6 +55,8 @@ pub struct Started {
     admin: crate::config::AdminSettings,
     log: crate::config::raw::server::LogFormat,
     store: Option<StoreSettings>,
+    sha256: String,
+    tokens: Arc<Tokens>,
 }
 
 impl Started {
@@ -62,7 +67,14 @@ impl Started {
             admin: config.admin.clone(),
             log: config.log.format,
             store: config.store.clone(),
+            sha256: config.sha256.clone(),
+            tokens: Arc::new(Tokens::new(config.admin.tokens.clone())),
         }
+    }
+
+    /// The tokens that the file named; a reload renews them.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
     fn needs_restart(&self, config: &Config) -> Vec<&'static str> {
@@ -110,6 +122,7 @@ impl Reloader {
         metrics.config_applied.set(applied_at.as_second());
         let status = Mutex::new(ReloadStatus {
             applied_at,
+            sha256: started_with.sha256.clone(),
             fault: None,
         });
         Self {
@@ -164,6 +177,7 @@ impl Reloader {
             .announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
         let plan = config.plan();
         self.started_with.renew_tls(&config);
+        self.started_with.tokens.renew(config.admin.tokens);
         let roads = Roads::renewed(config.backends, &self.gateway.snapshot().roads);
         roads.resolve_new().await;
         if let Some(dispatcher) = &self.dispatcher {
@@ -173,7 +187,9 @@ impl Reloader {
         self.gateway.swap(Snapshot {
             gate: config.gate,
             roads,
+            routes: config.routes,
             headers: config.log.headers,
+            redaction: config.log.redaction,
             limits: config.server.limits,
         });
         let now = self.clock.now();
@@ -185,6 +201,7 @@ impl Reloader {
         self.set_status(|status| {
             *status = ReloadStatus {
                 applied_at: now,
+                sha256: config.sha256,
                 fault: None,
             }
         });

@@ -8,31 +8,22 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::event::{ClientAddr, Head, Verdict};
+use crate::redaction::{REDACTED, Redaction};
 
 /// The longest value of one header or path in a line.
 const TEXT_CHARS_MAX: usize = 256;
-
-/// Headers whose values are secrets wherever they come from.
-const ALWAYS_REDACTED: [&str; 6] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "set-cookie",
-    "x-gitlab-token",
-    "x-telegram-bot-api-secret-token",
-];
 
 /// Which headers a line shows.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderChoice {
     shown: Vec<String>,
-    redacted: Vec<String>,
+    redaction: Redaction,
 }
 
 impl HeaderChoice {
-    /// Shows `shown`, but of those in `redacted` only that they were there.
-    pub fn new(shown: Vec<String>, redacted: Vec<String>) -> Self {
-        Self { shown, redacted }
+    /// Shows `shown`, but of those that are hidden only that they were there.
+    pub fn new(shown: Vec<String>, redaction: Redaction) -> Self {
+        Self { shown, redaction }
     }
 
     /// The chosen headers of a request, as one text.
@@ -40,8 +31,8 @@ impl HeaderChoice {
         let mut text = String::new();
         for name in &self.shown {
             for value in head.headers.all(name) {
-                let value = if self.is_redacted(name) {
-                    "[redacted]".into()
+                let value = if self.redaction.hides(name) {
+                    REDACTED.into()
                 } else {
                     clip(value)
                 };
@@ -52,11 +43,6 @@ impl HeaderChoice {
             }
         }
         text
-    }
-
-    fn is_redacted(&self, name: &str) -> bool {
-        let is = |known: &str| known.eq_ignore_ascii_case(name);
-        ALWAYS_REDACTED.iter().any(|known| is(known)) || self.redacted.iter().any(|known| is(known))
     }
 }
 
@@ -168,7 +154,7 @@ mod tests {
                 "authorization".into(),
                 "x-api-key".into(),
             ],
-            vec!["X-API-KEY".into()],
+            Redaction::new(vec!["X-API-KEY".into()], Vec::new(), Vec::new()),
         );
         assert_eq!(
             choice.render(&head),

@@ -1,16 +1,31 @@
-//! The operator's side: `/metrics`, `/healthz`, `/readyz`, `/reload` on a listener of its own.
+//! The operator's side: `/metrics`, `/healthz`, `/readyz`, `/reload` and the API on a listener of its
+//! own.
+//!
+//! [`api`] answers what [`operation`] lists, in the words of [`wire`]; [`access`] says who may ask.
+
+pub mod access;
+pub mod api;
+pub mod explain;
+pub mod live;
+pub mod openapi;
+mod operation;
+pub mod problem;
+pub mod query;
+pub mod replay;
+pub mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
-use pingora_core::apps::http_app::ServeHttp;
-use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 
+use self::api::Api;
+pub use self::operation::BASE;
 use crate::clock::Clock;
 use crate::ingress::service::Gateway;
+use crate::ingress::service::desk::{Clerk, Question, Reply};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 
@@ -47,12 +62,15 @@ pub struct Admin {
     pub reloader: Option<Arc<Reloader>>,
     /// Says how late deliveries are.
     pub clock: Arc<dyn Clock>,
+    /// Answers what is asked below [`BASE`].
+    pub api: Api,
 }
 
 impl Admin {
-    async fn answer(&self, request: &Question<'_>) -> Response<Vec<u8>> {
-        match (request.method, request.path) {
-            ("POST", "/reload") => self.reload(request).await,
+    async fn simple(&self, question: &Question) -> Response<Vec<u8>> {
+        let path = String::from_utf8_lossy(question.head.path());
+        match (question.head.method.as_str(), &*path) {
+            ("POST", "/reload") => self.reload(question).await,
             (_, "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
             ("GET" | "HEAD", path) => self.look(path),
             _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"),
@@ -65,7 +83,7 @@ impl Admin {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
             _ => {
-                let known = "known are /metrics, /healthz, /readyz and /reload\n";
+                let known = "known are /metrics, /healthz, /readyz, /reload and /api/v1\n";
                 text(StatusCode::NOT_FOUND, known)
             }
         }
@@ -73,8 +91,11 @@ impl Admin {
 
     /// Only for whoever is on this machine, and not for a web page that he looks at: a page
     /// cannot send the header without asking first.
-    async fn reload(&self, request: &Question<'_>) -> Response<Vec<u8>> {
-        if !request.is_local || !request.has_admin_header {
+    async fn reload(&self, question: &Question) -> Response<Vec<u8>> {
+        let is_local = question
+            .peer
+            .is_none_or(|peer| peer.to_canonical().is_loopback());
+        if !is_local || question.head.headers.first(ADMIN_HEADER).is_none() {
             let how = "only from this machine, with the header `Hookgate-Admin: 1`\n";
             return text(StatusCode::FORBIDDEN, how);
         }
@@ -233,29 +254,12 @@ fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Res
     response
 }
 
-/// What the operator asks.
-struct Question<'a> {
-    method: &'a str,
-    path: &'a str,
-    is_local: bool,
-    has_admin_header: bool,
-}
-
 #[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let peer = session.client_addr().and_then(|addr| addr.as_inet());
-        let header = session.req_header();
-        let question = Question {
-            method: header.method.as_str(),
-            path: header.uri.path(),
-            is_local: peer.is_none_or(|addr| addr.ip().to_canonical().is_loopback()),
-            has_admin_header: header.headers.contains_key(ADMIN_HEADER),
-        };
-        let mut response = self.answer(&question).await;
-        if question.method == "HEAD" {
-            response.body_mut().clear();
+impl Clerk for Admin {
+    async fn answer(&self, question: Question) -> Reply {
+        if question.head.path().starts_with(BASE.as_bytes()) {
+            return self.api.answer(&question).await;
         }
-        response
+        Reply::Whole(self.simple(&question).await)
     }
 }

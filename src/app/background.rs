@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora_core::services::background::BackgroundService;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 
 use super::Progress;
 use crate::admin::Readiness;
+use crate::admin::replay::Replays;
 use crate::clock::Clock;
 use crate::config::StoreSettings;
 use crate::dispatch::Dispatcher;
@@ -19,7 +19,7 @@ use crate::ingress::service::Gateway;
 use crate::metrics::Metrics;
 use crate::outbound::{self, Road};
 use crate::reload::Reloader;
-use crate::store::{Retention, Store};
+use crate::store::Store;
 
 /// How often the drain looks whether the last request is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -27,6 +27,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often the store forgets what was kept for long enough.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(60);
+/// How often, while there is more to forget than is forgotten at a time.
+const UPKEEP_AT_WORK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Keeps the roads to the backends fresh, and the configuration on SIGHUP.
 pub(super) struct Watch {
@@ -182,6 +184,21 @@ impl BackgroundService for Delivering {
     }
 }
 
+/// Goes on with replays, until the end.
+pub(super) struct Replaying {
+    pub(super) replays: Arc<Replays>,
+}
+
+#[async_trait]
+impl BackgroundService for Replaying {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.replays.clone().run() => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+}
+
 /// Lets the store forget what was kept for long enough.
 pub(super) struct Upkeep {
     pub(super) store: Arc<dyn Store>,
@@ -194,13 +211,10 @@ impl BackgroundService for Upkeep {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         loop {
             let now = self.clock.now();
-            let policy = Retention {
-                before: now
-                    .saturating_sub(self.settings.keep)
-                    .unwrap_or(Timestamp::MIN),
-                bytes_max: Some(self.settings.bytes_max),
-            };
+            let policy = self.settings.keep.retention(now, self.settings.bytes_max);
+            let mut pause = UPKEEP_PAUSE;
             match self.store.retain(policy, now).await {
+                Ok(retained) if retained.may_have_more() => pause = UPKEEP_AT_WORK_PAUSE,
                 Ok(retained) if retained.partitions_dropped > 0 => {
                     let dropped = retained.partitions_dropped;
                     tracing::info!(dropped, "days of the log were forgotten");
@@ -209,7 +223,7 @@ impl BackgroundService for Upkeep {
                 Err(error) => tracing::warn!(%error, "upkeep"),
             }
             tokio::select! {
-                () = tokio::time::sleep(UPKEEP_PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
                 _ = shutdown.changed() => return,
             }
         }

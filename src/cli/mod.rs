@@ -5,13 +5,18 @@
 
 mod check;
 mod demo;
+mod events;
+mod explain;
 mod logging;
+mod operator;
 mod providers;
 mod reload;
 mod schema;
 mod send;
 mod serve;
+mod states;
 mod style;
+mod table;
 mod verify;
 
 use std::process::ExitCode;
@@ -35,13 +40,23 @@ enum Command {
     /// Make the running gateway read its file again, all or nothing
     Reload(reload::Reload),
     /// Print the JSON Schema of the configuration file, for editors
-    Schema,
+    Schema(schema::Schema),
     /// List the providers that are known, or tell everything about one
     Providers(providers::Providers),
     /// Sign a sample as a provider would, send it, show the answer
     Send(send::Send),
     /// Judge recorded requests offline, without a socket
     Verify(verify::Verify),
+    /// Find events, see what became of them, deliver them once more
+    Events(Box<events::Events>),
+    /// Say why a signature is wrong, and what would have made it right
+    Explain(explain::Explain),
+    /// List backends with their state, or pause one
+    Backends(states::Backends),
+    /// List routes with what waits of them, or pause one
+    Routes(states::Routes),
+    /// List deliveries that were given up
+    Dead(states::Dead),
     /// See everything work on one machine, in one terminal
     Demo(demo::Demo),
 }
@@ -55,10 +70,15 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Reload(command) => command.run(),
-        Command::Schema => schema::run(),
+        Command::Schema(command) => command.run(),
         Command::Providers(command) => command.run(),
         Command::Send(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Events(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Backends(command) => command.run(),
+        Command::Routes(command) => command.run(),
+        Command::Dead(command) => command.run(),
         Command::Demo(command) => command.run(),
     };
     outcome.unwrap_or_else(|error| {

@@ -178,25 +178,30 @@ async fn exchange(
     let backend = Backend::at(origin, TIMEOUT);
     let road = Road::new(Arc::new(backend));
     road.refresh().await;
+    // The length is that of what is sent, not of what was signed: a forger changes the body.
+    let mut sent = head.clone();
+    sent.headers.set("Content-Length", body.len().to_string());
+    let answer = road.send(&head.method, &written(&sent), body).await;
+    let answer = answer.with_context(|| format!("cannot send to {url}"))?;
+    answer
+        .receive(bytes_max)
+        .await
+        .with_context(|| format!("no whole answer from {url}"))
+}
+
+/// A head as it is sent.
+pub(super) fn written(head: &Head) -> Bytes {
     let mut wire = format!("{} ", head.method).into_bytes();
     wire.extend_from_slice(&head.target);
     wire.extend_from_slice(b" HTTP/1.1\r\n");
-    // The length is that of what is sent, not of what was signed: a forger changes the body.
-    let mut headers = head.headers.clone();
-    headers.set("Content-Length", body.len().to_string());
-    for Header { name, value } in headers.iter() {
+    for Header { name, value } in head.headers.iter() {
         wire.extend_from_slice(name);
         wire.extend_from_slice(b": ");
         wire.extend_from_slice(value);
         wire.extend_from_slice(b"\r\n");
     }
     wire.extend_from_slice(b"\r\n");
-    let answer = road.send(&head.method, &Bytes::from(wire), body).await;
-    let answer = answer.with_context(|| format!("cannot send to {url}"))?;
-    answer
-        .receive(bytes_max)
-        .await
-        .with_context(|| format!("no whole answer from {url}"))
+    Bytes::from(wire)
 }
 
 fn show(received: &Received) {

@@ -45,6 +45,11 @@ pub(super) fn note(line: impl Display) {
     anstream::eprintln!("{line}");
 }
 
+/// Writes to standard error what is written over, or answered in the same line.
+pub(super) fn unfinished(text: impl Display) {
+    anstream::eprint!("{text}");
+}
+
 /// Says what went wrong.
 pub(super) fn error(message: &str) {
     note(format!("{}: {message}", Paint::Red.on("error")));

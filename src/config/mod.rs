@@ -17,15 +17,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::access::Token;
 use crate::app::ListenAddress;
 use crate::delivery::{Backend, Deliver, Mode};
 use crate::expr::Expander;
 use crate::ingress::rate_limit::Limiters;
 use crate::ingress::service::{ConnectionLimits, Listener};
 use crate::ingress::{Gate, Route};
+use crate::redaction::Redaction;
 use crate::request_log::HeaderChoice;
 use crate::secret::SecretSource;
 use crate::signature::Presets;
+use crate::store::Retention;
 pub use compile::near;
 use fault::{Fault, Report};
 use raw::server::LogFormat;
@@ -50,6 +56,8 @@ pub struct Config {
     pub gate: Gate,
     /// The tests that stand in the file.
     pub tests: Vec<RouteTest>,
+    /// The SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
 }
 
 impl Config {
@@ -96,6 +104,8 @@ pub struct ServerSettings {
 pub struct AdminSettings {
     /// Where it listens; `None` = nowhere.
     pub listen: Option<ListenAddress>,
+    /// Who may ask its API; none = whoever is on this machine.
+    pub tokens: Vec<Token>,
 }
 
 /// Where events are kept.
@@ -109,8 +119,35 @@ pub struct StoreSettings {
     pub bytes_max: u64,
     /// Bytes of page cache.
     pub cache_bytes: u64,
-    /// How long events are remembered after they have ended.
-    pub keep: Duration,
+    /// How long what has ended is remembered.
+    pub keep: Keep,
+}
+
+/// How long what has ended is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Events that have arrived.
+    pub delivered: Duration,
+    /// Events that were given up.
+    pub dead: Duration,
+    /// Requests that were refused.
+    pub refused: Duration,
+    /// Attempts.
+    pub attempts: Duration,
+}
+
+impl Keep {
+    /// What is to be forgotten at this moment.
+    pub fn retention(&self, now: Timestamp, bytes_max: u64) -> Retention {
+        let before = |keep| now.saturating_sub(keep).unwrap_or(Timestamp::MIN);
+        Retention {
+            delivered_before: before(self.delivered),
+            dead_before: before(self.dead),
+            refused_before: before(self.refused),
+            attempts_before: before(self.attempts),
+            bytes_max: Some(bytes_max),
+        }
+    }
 }
 
 /// How requests are logged.
@@ -120,6 +157,8 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// The headers it shows.
     pub headers: HeaderChoice,
+    /// What of an event is never shown.
+    pub redaction: Redaction,
 }
 
 /// Why there is no configuration.
@@ -250,7 +289,10 @@ pub fn parse(
     }));
     report.hide(findings.hidden);
     match config {
-        Some(config) if report.is_empty() => Ok(config),
+        Some(config) if report.is_empty() => Ok(Config {
+            sha256: hex::encode(Sha256::digest(text)),
+            ..config
+        }),
         _ => Err(report),
     }
 }

@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod deliver;
 pub mod flow;
 pub mod outgoing;
+pub mod pauses;
 pub mod request;
 pub mod retry;
 pub mod view;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -75,6 +76,7 @@ impl Attempting {
                 };
                 let settlement = Settlement {
                     token: claimed.token,
+                    at,
                     attempt: Some(attempt),
                     next: self.next(claimed, tale.as_ref().map(|tale| tale.outcome)),
                 };
@@ -170,10 +172,11 @@ impl Attempting {
             Ok(outcome) => outcome,
             Err(death) => return dead(*death),
         };
+        let began = began(claimed);
         let tried = Tried {
             attempts: claimed.attempts.saturating_add(1),
-            received_at: claimed.event.received_at,
-            expires: self.deliver.expires(claimed.event.received_at),
+            received_at: began,
+            expires: self.deliver.expires(began),
             retry_on: &self.deliver.retry_on,
         };
         let retry = &self.deliver.backend.retry;
@@ -189,4 +192,9 @@ impl Attempting {
             },
         }
     }
+}
+
+/// From when on the time of a delivery counts: one that is made once more has all of its time.
+pub(super) fn began(claimed: &Claimed) -> Timestamp {
+    claimed.asked_again.unwrap_or(claimed.event.received_at)
 }

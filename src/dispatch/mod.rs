@@ -24,6 +24,7 @@ use self::tray::{Tray, TrayKey};
 use crate::clock::Clock;
 use crate::delivery::deliver::Deliver;
 use crate::delivery::flow::Flow;
+use crate::delivery::pauses::{Paused, Pauses};
 use crate::delivery::retry::Death;
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
@@ -41,6 +42,9 @@ const UNSETTLED_MAX: usize = 8192;
 const SETTLED_MAX: usize = 512;
 /// How often the speed of the queue is noted.
 const FLOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// From here on are the places of deliveries to backends that the route does not name.
+pub const ASKED_SLOT_FIRST: u16 = 0x8000;
 
 /// Where events go, as the file says now.
 pub struct Plan {
@@ -64,13 +68,19 @@ impl Plan {
     }
 
     /// The delivery of an event as the file says it now: the one in its place, or another to the same
-    /// backend.
-    fn deliver(&self, route: &str, slot: u16, backend: &str) -> Option<&Arc<Deliver>> {
-        let all = self.routes.get(route)?;
+    /// backend. What somebody asked for goes to any backend, as it came.
+    fn deliver(&self, route: &str, slot: u16, backend: &str) -> Option<Arc<Deliver>> {
+        let all = self.routes.get(route).map_or(&[][..], |all| all);
         let is_to = |one: &&Arc<Deliver>| one.backend.name == backend;
-        all.get(usize::from(slot))
-            .filter(is_to)
-            .or_else(|| all.iter().find(is_to))
+        let known = all.get(usize::from(slot)).filter(is_to);
+        if let Some(known) = known.or_else(|| all.iter().find(is_to)) {
+            return Some(known.clone());
+        }
+        let road = self.roads.named(backend)?;
+        (slot >= ASKED_SLOT_FIRST).then(|| {
+            let deliver = Deliver::proxy(road.shared_backend());
+            Arc::new(Deliver { slot, ..deliver })
+        })
     }
 }
 
@@ -82,6 +92,7 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     flow: Arc<Flow>,
+    pauses: Arc<Pauses>,
 }
 
 /// What the deciding task knows.
@@ -102,6 +113,7 @@ impl Dispatcher {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         flow: Arc<Flow>,
+        pauses: Arc<Pauses>,
     ) -> Self {
         Self {
             store,
@@ -110,6 +122,7 @@ impl Dispatcher {
             clock,
             metrics,
             flow,
+            pauses,
         }
     }
 
@@ -121,6 +134,11 @@ impl Dispatcher {
     /// Goes on by another plan; attempts in flight finish by the old one.
     pub fn swap(&self, plan: Plan) {
         self.plan.store(Arc::new(plan));
+        self.wake();
+    }
+
+    /// Looks at what has changed besides the store.
+    pub fn wake(&self) {
         self.changed.notify_one();
     }
 
@@ -191,7 +209,8 @@ impl Dispatcher {
     }
 
     async fn claim(&self, office: &mut Office, plan: &Arc<Plan>) -> Result<Pace, StoreError> {
-        let wants = office.wants(self.clock.monotonic());
+        let paused = self.pauses.now();
+        let wants = office.wants(&paused, self.clock.monotonic());
         if wants.is_empty() {
             return Ok(Pace::Enough);
         }
@@ -220,12 +239,12 @@ impl Dispatcher {
     async fn take(&self, office: &mut Office, plan: &Arc<Plan>, claimed: Claimed, now: Timestamp) {
         let route = &claimed.event.route;
         let slot = claimed.token.slot;
-        let Some(deliver) = plan.deliver(route, slot, &claimed.backend).cloned() else {
+        let Some(deliver) = plan.deliver(route, slot, &claimed.backend) else {
             return office
                 .give_up(self, &claimed, Death::Unrouted, LaneRule::Leave)
                 .await;
         };
-        let expires = deliver.expires(claimed.event.received_at);
+        let expires = deliver.expires(attempt::began(&claimed));
         if expires.is_some_and(|expires| expires <= now) {
             return office
                 .give_up(self, &claimed, Death::Expired, LaneRule::Leave)
@@ -249,6 +268,7 @@ impl Dispatcher {
     /// How long nothing needs to be done.
     fn pause(&self, office: &Office) -> Duration {
         let now = self.clock.monotonic();
+        let paused = self.pauses.now();
         let trays = office.trays.values().map(|tray| tray.ripe_at());
         let desks = office
             .desks
@@ -259,7 +279,7 @@ impl Dispatcher {
         let open: Vec<Arc<str>> = office
             .desks
             .iter()
-            .filter(|(_, desk)| desk.has_room(now))
+            .filter(|(name, desk)| desk.has_room(now) && !paused.backends.contains(&***name))
             .map(|(name, _)| name.clone())
             .collect();
         let due = self.store.next_due(&open).map(|due| {
@@ -306,12 +326,15 @@ impl Office {
         }
     }
 
-    fn wants(&mut self, now: Duration) -> Vec<Want> {
+    fn wants(&mut self, paused: &Paused, now: Duration) -> Vec<Want> {
         let mut wants = Vec::new();
         if self.outcomes.capacity() < UNSETTLED_MAX / 2 {
             return wants;
         }
         for (name, desk) in &mut self.desks {
+            if paused.backends.contains(&**name) {
+                continue;
+            }
             let max = desk.room(now);
             if max > 0 {
                 wants.push(Want {
@@ -426,6 +449,7 @@ impl Office {
     ) {
         let settlement = Settlement {
             token: claimed.token,
+            at: dispatcher.clock.now(),
             attempt: None,
             next: Next::Dead {
                 reason: death.label().to_owned(),

@@ -45,6 +45,8 @@ pub struct Route {
     pub deliver: Vec<Arc<Deliver>>,
     /// The most deliveries of it that may wait.
     pub depth_max: Option<u64>,
+    /// The most bytes of a refused request's body that the log keeps.
+    pub refused_body_max: usize,
     /// What is answered to a new event that is on disk.
     pub accepted: Reply,
     /// What is answered to one that was accepted before.

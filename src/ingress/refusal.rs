@@ -13,6 +13,9 @@ use crate::signature::handshake::HandshakeRefusal;
 /// How long a sender is asked to wait when the disk fails.
 const STORE_RETRY_SECONDS: u64 = 10;
 
+/// How long a sender is asked to wait while a route is paused.
+const PAUSED_RETRY_SECONDS: u64 = 60;
+
 /// Why a request was turned away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -101,6 +104,9 @@ pub enum Refusal {
         /// When there should be room.
         retry_after: Duration,
     },
+    /// Somebody has paused the route.
+    #[error("the route is paused")]
+    Paused,
     /// The disk does not take the event.
     #[error("{0}")]
     StoreUnavailable(String),
@@ -150,6 +156,7 @@ impl Refusal {
             Self::DedupKeyMissing { .. } => row(400, "dedup_key_missing", Level::WARN),
             Self::StillInFlight => row(503, "still_in_flight", Level::WARN),
             Self::QueueFull { .. } => row(503, "queue_full", Level::WARN),
+            Self::Paused => row(503, "paused", Level::INFO),
             Self::StoreUnavailable(_) => row(503, "store_unavailable", Level::ERROR),
             Self::Handshake(_) => row(403, "handshake_refused", Level::WARN),
         }
@@ -170,6 +177,7 @@ impl Refusal {
             Self::QueueFull { retry_after, .. } => {
                 vec![("Retry-After", retry_after.as_secs().max(1).to_string())]
             }
+            Self::Paused => vec![("Retry-After", PAUSED_RETRY_SECONDS.to_string())],
             Self::StoreUnavailable(_) => {
                 vec![("Retry-After", STORE_RETRY_SECONDS.to_string())]
             }

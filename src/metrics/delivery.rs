@@ -181,6 +181,15 @@ impl DeliveryMetrics {
         self.set_breaker(backend, "closed");
     }
 
+    /// The state of a backend's breaker.
+    pub fn breaker_of(&self, backend: &str) -> &'static str {
+        let is = |state: &&str| self.breaker.with_label_values(&[backend, state]).get() == 1;
+        ["open", "half_open"]
+            .into_iter()
+            .find(is)
+            .unwrap_or("closed")
+    }
+
     /// Notes the state of a backend's breaker.
     pub fn set_breaker(&self, backend: &str, state: &str) {
         for known in ["closed", "open", "half_open"] {

@@ -12,6 +12,7 @@
 
 pub mod embedded;
 pub mod fault_point;
+pub mod log;
 pub mod record;
 
 use std::sync::Arc;
@@ -20,10 +21,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+pub use log::{
+    Act, Acts, CANCELLED, Cancelled, Filter, LogVerdict, Logged, Note, Page, Place, Redelivery,
+    Refused, Shelf,
+};
 pub use record::{
     Accept, Accepted, Attempt, Claimed, DedupClaim, DeliveryState, End, Event, EventId, Facts,
-    LaneRule, Logged, NewDelivery, Next, Recorded, Room, Settled, Settlement, Shown, ShownDelivery,
-    Token,
+    LaneRule, NewDelivery, Next, Recorded, Room, Settled, Settlement, Shown, ShownDelivery, Token,
 };
 
 /// How many deliveries a backend can take now.
@@ -33,46 +37,6 @@ pub struct Want {
     pub backend: Arc<str>,
     /// The most deliveries.
     pub max: usize,
-}
-
-/// Which deliveries to bring back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Revive {
-    /// Those of these events, dead or delivered.
-    Events(Vec<EventId>),
-    /// Every dead one, of one route or backend if named.
-    Dead {
-        /// The route.
-        route: Option<String>,
-        /// The backend.
-        backend: Option<String>,
-    },
-}
-
-/// Which events to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// The route.
-    pub route: Option<String>,
-    /// The backend of a delivery.
-    pub backend: Option<String>,
-    /// The state of that delivery, or of any; `Pending` and `Leased` find both.
-    pub state: Option<DeliveryState>,
-    /// Received at or after.
-    pub since: Option<Timestamp>,
-    /// Received before.
-    pub until: Option<Timestamp>,
-    /// The provider's id.
-    pub provider_event_id: Option<String>,
-}
-
-/// A piece of a list, newest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The events.
-    pub events: Vec<Shown>,
-    /// What gets the next page; `None` after the last.
-    pub next: Option<String>,
 }
 
 /// A key that is remembered, and what its first sender was answered.
@@ -112,13 +76,32 @@ pub struct BackendUsage {
     pub due: Option<Timestamp>,
 }
 
-/// How long events are kept.
+/// How long events are kept. What is live stays, however old it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Everything that was received before is dropped, but for what is still live.
-    pub before: Timestamp,
+    /// Events that were received before and have arrived are dropped.
+    pub delivered_before: Timestamp,
+    /// Events that were received before and were given up are dropped.
+    pub dead_before: Timestamp,
+    /// Refused requests that came before are dropped.
+    pub refused_before: Timestamp,
+    /// Attempts for events that were received before are dropped.
+    pub attempts_before: Timestamp,
     /// The most bytes of the files; beyond, the oldest goes first.
     pub bytes_max: Option<u64>,
+}
+
+impl Retention {
+    /// Everything of before a moment is dropped.
+    pub fn of_all(before: Timestamp) -> Self {
+        Self {
+            delivered_before: before,
+            dead_before: before,
+            refused_before: before,
+            attempts_before: before,
+            bytes_max: None,
+        }
+    }
 }
 
 /// What retention did.
@@ -128,6 +111,15 @@ pub struct Retained {
     pub partitions_dropped: usize,
     /// How many partitions should go but hold live deliveries.
     pub partitions_held: usize,
+    /// How many events were dropped one by one, since others of their day are kept.
+    pub events_dropped: usize,
+}
+
+impl Retained {
+    /// Whether there may be more to drop: so much is done at a time that nobody waits for it.
+    pub fn may_have_more(&self) -> bool {
+        self.events_dropped > 0
+    }
 }
 
 /// Why a step of a store did not happen, or may not have.
@@ -182,15 +174,39 @@ pub trait Observer: Send + Sync {
     fn committed(&self, items: usize, seconds: f64, sync_seconds: f64);
 }
 
+/// Shows what is on disk. A log can be read while nobody writes it.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Lists events, newest first.
+    async fn list(
+        &self,
+        filter: Filter,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// How many events a filter means. The text of a filter is not looked at.
+    async fn count(&self, filter: Filter) -> Result<u64, StoreError>;
+
+    /// One event and everything about it.
+    async fn event(&self, id: EventId) -> Result<Option<Shown>, StoreError>;
+
+    /// Lists what was done to the gateway, latest first.
+    async fn acts(&self, page: Option<String>, limit: usize) -> Result<Acts, StoreError>;
+
+    /// The documents of a shelf with their keys, in the order of these.
+    async fn shelf(&self, shelf: Shelf) -> Result<Vec<(String, String)>, StoreError>;
+}
+
 /// Keeps events and deliveries.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Log {
     /// Accepts events, each as one durable step of its own: its key, the event and its deliveries
     /// together or none of them. Answers in the order asked.
     async fn accept(&self, events: Vec<Accept>) -> Result<Vec<Accepted>, StoreError>;
 
-    /// Notes proxied events soon. Never waits; what finds no room is dropped and counted.
-    fn record(&self, logged: Logged);
+    /// Notes what happened, soon. Never waits; what finds no room is dropped and counted.
+    fn record(&self, note: Note);
 
     /// Leases what is due, of each backend at most what it wants, the longest due first. Of a lane
     /// only the first.
@@ -213,20 +229,25 @@ pub trait Store: Send + Sync {
     /// Changes whenever there may be something new to claim.
     fn watch(&self) -> watch::Receiver<u64>;
 
-    /// Brings deliveries back with a fresh count of attempts, due at `due`; the id of the event
-    /// stays. Tells how many.
-    async fn revive(&self, which: Revive, due: Timestamp) -> Result<u64, StoreError>;
+    /// Makes deliveries of events that are in the log, due at `due`, with a fresh count of attempts
+    /// and all of their time. Tells how many.
+    async fn redeliver(&self, items: Vec<Redelivery>, due: Timestamp) -> Result<u64, StoreError>;
 
-    /// Lists events, newest first.
-    async fn list(
+    /// Gives a delivery up that waits, for the reason `cancelled`. One that is dead already holds
+    /// its lane up no more.
+    async fn cancel(&self, id: EventId, slot: u16, now: Timestamp)
+    -> Result<Cancelled, StoreError>;
+
+    /// Notes what somebody did.
+    async fn act(&self, act: Act) -> Result<(), StoreError>;
+
+    /// Puts a document on a shelf, in place of what has its key; `None` takes it away.
+    async fn put(
         &self,
-        filter: Filter,
-        page: Option<String>,
-        limit: usize,
-    ) -> Result<Page, StoreError>;
-
-    /// One event and everything about it.
-    async fn event(&self, id: EventId) -> Result<Option<Shown>, StoreError>;
+        shelf: Shelf,
+        key: String,
+        document: Option<String>,
+    ) -> Result<(), StoreError>;
 
     /// Keys of these scopes that are remembered after `now`, the latest first.
     async fn remembered(

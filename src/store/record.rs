@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::log::Refused;
 use crate::event::Head;
 
 /// The id of an event: a UUID of version 7, so that ids sort by time.
@@ -102,6 +103,9 @@ pub struct Facts {
     /// What the route's path captured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub captures: Vec<(String, String)>,
+    /// Why it was refused at first, if it was accepted later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_before: Option<String>,
 }
 
 /// A key by which an event is known again.
@@ -154,6 +158,8 @@ pub struct Accept {
     pub attempt: Option<(u16, Attempt)>,
     /// The most live deliveries that its route may have.
     pub route_depth_max: Option<u64>,
+    /// Whether it is a request of the log that was refused before: it is one no more.
+    pub was_refused: bool,
 }
 
 /// What became of an event that was to be accepted.
@@ -181,23 +187,6 @@ pub enum Room {
     Total,
     /// That of the bytes of the store.
     Bytes,
-}
-
-/// A proxied event, noted behind its answer.
-#[derive(Debug, Clone)]
-pub struct Logged {
-    /// The event.
-    pub event: Arc<Event>,
-    /// The key it is known by, and the answer that its sender got.
-    pub dedup: Option<(DedupClaim, Recorded)>,
-    /// The delivery's place in the route's list, and its backend.
-    pub slot: u16,
-    /// The backend that answered.
-    pub backend: Arc<str>,
-    /// The attempt.
-    pub attempt: Attempt,
-    /// How the delivery ended.
-    pub end: End,
 }
 
 /// One attempt to deliver, and its outcome.
@@ -248,6 +237,8 @@ pub struct Claimed {
     pub backend: Arc<str>,
     /// When it was due.
     pub due: Timestamp,
+    /// When it was asked for once more, to the second; `None` = it is the first time.
+    pub asked_again: Option<Timestamp>,
     /// How many attempts were made before.
     pub attempts: u32,
     /// The lane it is the head of.
@@ -259,6 +250,8 @@ pub struct Claimed {
 pub struct Settlement {
     /// The claim.
     pub token: Token,
+    /// When it was decided.
+    pub at: Timestamp,
     /// The attempt, if one was made.
     pub attempt: Option<Attempt>,
     /// What is next.
@@ -321,8 +314,10 @@ pub enum DeliveryState {
 /// An event as the log shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// The event.
+    /// The event, or the request that was refused.
     pub event: Arc<Event>,
+    /// Why it was refused; `None` = it was accepted.
+    pub refused: Option<Refused>,
     /// Its deliveries.
     pub deliveries: Vec<ShownDelivery>,
 }

@@ -1,6 +1,8 @@
 //! Everything that needs a running gateway, in one binary: one file a story.
 
+mod admin_access;
 mod admin_limits;
+mod alerts;
 mod answers;
 mod backend_tls;
 mod backends;
@@ -21,6 +23,7 @@ mod limits;
 mod listener_tls;
 mod logs;
 mod operations;
+mod operators;
 mod presets;
 mod proxy_protocol;
 mod queue;

@@ -23,6 +23,19 @@ fn root() -> &'static Path {
 }
 
 #[tokio::test]
+async fn the_document_of_the_api_in_conf_is_the_one_of_the_binary() {
+    let finished = run(&["schema", "--api"], b"", &[]).await;
+    assert_eq!((finished.code, &finished.stderr[..]), (Some(0), ""));
+    let written = std::fs::read_to_string(root().join("conf/openapi.json")).unwrap_or_default();
+    assert!(
+        written == finished.stdout,
+        "conf/openapi.json is not what `hookgate schema --api` prints: run `make schema`"
+    );
+    let document: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+}
+
+#[tokio::test]
 async fn the_schema_in_conf_is_the_one_of_the_binary() {
     let finished = run(&["schema"], b"", &[]).await;
     assert_eq!((finished.code, &finished.stderr[..]), (Some(0), ""));

@@ -241,6 +241,7 @@ impl Compiler<'_> {
             None => None,
         };
         let secret = raw.secret.get()?;
+        self.secrets.push(secret.clone());
         match sign_as(preset, secret, public_url) {
             Ok(signing) => Some(signing),
             Err(Unsigned::Key(error)) => {

@@ -33,6 +33,7 @@ use crate::ingress::Route;
 use crate::ingress::rate_limit::Limiters;
 use crate::ingress::router::Router;
 use crate::ingress::source_addr::TrustedProxies;
+use crate::secret::Secret;
 use crate::signature::Presets;
 
 pub use provider::{CompiledProvider, CompiledVector, compile_provider};
@@ -79,6 +80,8 @@ struct Compiler<'a> {
     backends_known: bool,
     /// Whether a listener asks clients for certificates.
     certificates_asked: bool,
+    /// Every secret of the file.
+    secrets: Vec<Secret>,
     /// The methods that each route answers to, to say which of them two routes share.
     methods: HashMap<String, Vec<String>>,
 }
@@ -99,6 +102,7 @@ impl<'a> Compiler<'a> {
             backends: HashMap::new(),
             backends_known: false,
             certificates_asked: false,
+            secrets: Vec::new(),
             methods: HashMap::new(),
         }
     }
@@ -109,9 +113,10 @@ impl Compiler<'_> {
         let server = self.server(value(&file.server));
         let proxies = self.trusted_proxies(value(&file.server));
         let admin = self.admin(value(&file.admin), &server.listen);
-        let log = self.log(value(&file.log));
         self.all_backends(file);
         let routes = self.all_routes(file, proxies);
+        // What is hidden is known when all secrets are.
+        let log = self.log(value(&file.log));
         let tests = self.route_tests(file);
         let (routes, gate) = routes?;
         let store = self.store(file, &routes);
@@ -127,6 +132,7 @@ impl Compiler<'_> {
             routes,
             gate,
             tests,
+            sha256: String::new(),
         })
     }
 

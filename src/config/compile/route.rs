@@ -84,6 +84,7 @@ impl Compiler<'_> {
             verify_token,
             deliver: deliver.into_iter().map(Arc::new).collect(),
             depth_max: value(&raw.depth_max).map(|max| max.get()),
+            refused_body_max: value(&webhook.refused_body).map_or(0, |size| size.as_usize()),
             accepted: replies.0,
             duplicate: replies.1,
         });

@@ -4,11 +4,14 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json_path::JsonPath;
+
 use super::{AdminSettings, Compiler, HEADER_SHAPE, LogSettings, ServerSettings, value};
+use crate::access::{LOCAL, Level, Token};
 use crate::app::ListenAddress;
 use crate::config::decode::{Field, OneOrMany, TextOr};
 use crate::config::raw::server::{
-    Admin, Limits, Listen, ListenTls, Log, LogFormat, Server, Timeouts,
+    self as raw, Admin, Limits, Listen, ListenTls, Log, LogFormat, Server, Timeouts,
 };
 use crate::config::units::{Period, Size};
 use crate::config::yaml::Span;
@@ -16,6 +19,7 @@ use crate::ingress::head::HEADERS_CEILING;
 use crate::ingress::service::listener::Origin;
 use crate::ingress::service::{ConnectionLimits, Listener};
 use crate::ingress::source_addr::TrustedProxies;
+use crate::redaction::Redaction;
 use crate::request_log::HeaderChoice;
 
 const LISTEN: &str = "127.0.0.1:8080";
@@ -25,6 +29,8 @@ const LISTEN_SHAPE: &str =
     "write HOST:PORT with a port up to 65535 (0.0.0.0:8080, [::]:8080), or unix:PATH";
 const ADMIN_LISTEN_SHAPE: &str =
     "write HOST:PORT with a port up to 65535 (127.0.0.1:9464), unix:PATH, or `off`";
+/// A shorter token could be guessed.
+const TOKEN_CHARS_MIN: usize = 16;
 const HEAD: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(30);
 const PIECE: Duration = Duration::from_secs(10);
@@ -242,14 +248,56 @@ impl Compiler<'_> {
                 address
             }
         };
-        AdminSettings { listen }
+        let tokens = admin.and_then(|admin| admin.tokens.as_ref());
+        AdminSettings {
+            listen,
+            tokens: tokens.map_or(Vec::new(), |tokens| self.tokens(tokens)),
+        }
+    }
+
+    fn tokens(&mut self, field: &Field<OneOrMany<raw::Token>>) -> Vec<Token> {
+        let mut tokens: Vec<Token> = Vec::new();
+        for field in field.get().into_iter().flatten() {
+            let Some(raw) = field.get() else { continue };
+            let (Some(name), Some(token)) = (raw.name.get(), raw.token.get()) else {
+                continue;
+            };
+            if name.is_empty() || name == LOCAL {
+                let help = "write whose token it is";
+                self.fault_with_help(raw.name.span, "this cannot name a token", help);
+            }
+            if tokens.iter().any(|known| known.name == *name) {
+                let message = format!("there are two tokens of `{name}`");
+                self.fault_with_help(raw.name.span, message, "give each a name of its own");
+            }
+            if token.expose().len() < TOKEN_CHARS_MIN {
+                let help = "make one with `openssl rand -hex 32`";
+                self.fault_with_help(raw.token.span, "this token can be guessed", help);
+            }
+            self.secrets.push(token.clone());
+            tokens.push(Token {
+                name: name.clone(),
+                token: token.clone(),
+                level: match value(&raw.access) {
+                    Some(raw::TokenAccess::Full) => Level::Full,
+                    Some(raw::TokenAccess::Read) | None => Level::Read,
+                },
+            });
+        }
+        if field.get().is_some_and(OneOrMany::is_empty) {
+            let help = "leave `tokens` out if whoever is on this machine may ask";
+            self.fault_with_help(field.span, "an empty list lets nobody in", help);
+        }
+        tokens
     }
 
     pub(super) fn log(&mut self, log: Option<&Log>) -> LogSettings {
         let Some(log) = log else {
+            let redaction = Redaction::new(Vec::new(), Vec::new(), self.secrets.clone());
             return LogSettings {
                 format: LogFormat::Auto,
                 headers: HeaderChoice::default(),
+                redaction,
             };
         };
         let mut names = |field: &Option<Field<_>>| -> Vec<String> {
@@ -266,10 +314,24 @@ impl Compiler<'_> {
             }
             names
         };
-        let headers = HeaderChoice::new(names(&log.headers), names(&log.redact));
+        let (shown, hidden) = (names(&log.headers), names(&log.redact));
+        let mut paths = Vec::new();
+        for field in value(&log.redact_body).into_iter().flatten() {
+            let Some(text) = field.get() else { continue };
+            match JsonPath::parse(text) {
+                Ok(path) => paths.push(path),
+                Err(error) => {
+                    let message = format!("`{text}` is not a JSONPath: {error}");
+                    let help = "write a path as in RFC 9535 ($.card.number, $..email)";
+                    self.fault_with_help(field.span, message, help);
+                }
+            }
+        }
+        let redaction = Redaction::new(hidden, paths, self.secrets.clone());
         LogSettings {
             format: value(&log.format).copied().unwrap_or_default(),
-            headers,
+            headers: HeaderChoice::new(shown, redaction.clone()),
+            redaction,
         }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Compiler, value};
-use crate::config::StoreSettings;
+use crate::config::decode::Field;
 use crate::config::raw::File;
 use crate::config::raw::store::Store;
+use crate::config::units::Period;
+use crate::config::{Keep, StoreSettings};
 use crate::ingress::Route;
 
 const FOLDER: &str = "data";
@@ -46,8 +48,21 @@ impl Compiler<'_> {
                 |raw| value(&raw.cache).map(|size| size.as_u64()),
                 CACHE_BYTES,
             ),
-            keep: raw.map_or(KEEP, |raw| self.period(&raw.keep, KEEP)),
+            keep: self.keep(raw),
         })
+    }
+
+    fn keep(&mut self, raw: Option<&Store>) -> Keep {
+        let delivered = raw.map_or(KEEP, |raw| self.period(&raw.keep, KEEP));
+        let mut or_as_long = |pick: fn(&Store) -> &Option<Field<Period>>| {
+            raw.map_or(delivered, |raw| self.period(pick(raw), delivered))
+        };
+        Keep {
+            delivered,
+            dead: or_as_long(|raw| &raw.keep_dead),
+            refused: or_as_long(|raw| &raw.keep_refused),
+            attempts: or_as_long(|raw| &raw.keep_attempts),
+        }
     }
 
     /// Reports what would make a store that keeps nothing.

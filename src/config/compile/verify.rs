@@ -319,6 +319,7 @@ impl<'a> Compiler<'a> {
                 good = false;
                 continue;
             };
+            self.secrets.push(secret.clone());
             let mut refused = None;
             let mut fits = false;
             for (scheme, keys) in &mut keyed {

@@ -44,6 +44,9 @@ pub struct Webhook {
     pub deny: Option<Field<OneOrMany<String>>>,
     /// The most bytes of a body. Default: 5MiB.
     pub body_max: Option<Field<Size>>,
+    /// The most bytes of a refused request's body that the log of events keeps. One whose body is
+    /// there as a whole can be judged again, when a secret was mended for instance. Default: 0.
+    pub refused_body: Option<Field<Size>>,
     /// How requests are authenticated. A route without it passes everything on.
     pub verify: Option<Field<Verify>>,
     /// How many requests may come; one rule or several.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::config::decode::{Field, OneOrMany, TextOr};
 use crate::config::units::{Period, Size, Throughput};
+use crate::secret::Secret;
 
 /// Where webhooks are taken, and the limits of their connections.
 #[derive(Deserialize, JsonSchema)]
@@ -114,6 +115,31 @@ pub struct Timeouts {
 pub struct Admin {
     /// An address and port or a unix socket; `off` for none. Default: 127.0.0.1:9464.
     pub listen: Option<Field<String>>,
+    /// Who may ask the API. Without tokens, only whoever is on this machine may; with them,
+    /// everybody needs one.
+    pub tokens: Option<Field<OneOrMany<Token>>>,
+}
+
+/// What lets somebody ask the API.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Token {
+    /// Who has it; stands in the list of what was done.
+    pub name: Field<String>,
+    /// The token, of 16 characters or more.
+    pub token: Field<Secret>,
+    /// What it is good for. Default: read.
+    pub access: Option<Field<TokenAccess>>,
+}
+
+/// What a token is good for.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenAccess {
+    /// To look.
+    Read,
+    /// To look and to change: replay, cancel, pause.
+    Full,
 }
 
 /// How requests are logged: one line each, on standard error.
@@ -125,8 +151,11 @@ pub struct Log {
     /// Request headers to show. Default: none.
     pub headers: Option<Field<OneOrMany<String>>>,
     /// Headers of which only the presence is shown, besides those that always carry secrets
-    /// (Authorization, Cookie, the headers of static tokens).
+    /// (Authorization, Cookie, the headers of static tokens). In the log of events, too.
     pub redact: Option<Field<OneOrMany<String>>>,
+    /// What is hidden of JSON bodies where the log of events is shown (JSONPath). What is delivered
+    /// is the original.
+    pub redact_body: Option<Field<OneOrMany<String>>>,
 }
 
 /// The form of a log line.

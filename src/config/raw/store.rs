@@ -21,6 +21,12 @@ pub struct Store {
     pub size_max: Option<Field<Size>>,
     /// Bytes of page cache. Default: 64MiB.
     pub cache: Option<Field<Size>>,
-    /// How long events are remembered that have arrived or were given up. Default: 7d.
+    /// How long events are remembered that have arrived. Default: 7d.
     pub keep: Option<Field<Period>>,
+    /// How long events are remembered that were given up. Default: as long as `keep`.
+    pub keep_dead: Option<Field<Period>>,
+    /// How long requests are remembered that were refused. Default: as long as `keep`.
+    pub keep_refused: Option<Field<Period>>,
+    /// How long the attempts for an event are remembered. Default: as long as `keep`.
+    pub keep_attempts: Option<Field<Period>>,
 }

@@ -16,8 +16,8 @@ use crate::ingress::gate::{Admitted, Permit, Route};
 use crate::ingress::refusal::Refusal;
 use crate::store::fault_point::{self, Point};
 use crate::store::{
-    self, Accept, Accepted, Attempt, DedupClaim, End, Event, Facts, Logged, NewDelivery, Room,
-    Store,
+    self, Accept, Accepted, Attempt, DedupClaim, End, Event, Facts, Logged, NewDelivery, Note,
+    Room, Store,
 };
 
 /// What a request is, besides its bytes, once it may be accepted.
@@ -104,11 +104,12 @@ impl<'a> Exchange<'a> {
         let store = self.store()?;
         let queued: Vec<Arc<str>> = deliveries.iter().map(|one| one.backend.clone()).collect();
         let item = Accept {
-            dedup: self.claim(route, key, event.received_at),
+            dedup: claim_of(route, key, event.received_at),
             event,
             deliveries,
             attempt,
             route_depth_max: route.depth_max,
+            was_refused: false,
         };
         let accepted = store.accept(vec![item]).await;
         let accepted = accepted.map_err(|error| Refusal::StoreUnavailable(error.to_string()))?;
@@ -142,15 +143,6 @@ impl<'a> Exchange<'a> {
         self.gateway.store.as_ref().ok_or_else(none)
     }
 
-    fn claim(&self, route: &Route, key: Option<DedupKey>, at: Timestamp) -> Option<DedupClaim> {
-        let rule = route.dedup.as_ref()?;
-        Some(DedupClaim {
-            scope: rule.scope(),
-            key: key?.as_bytes(),
-            until: at.saturating_add(rule.window).unwrap_or(Timestamp::MAX),
-        })
-    }
-
     /// The event that a request is.
     pub(super) fn event(&self, genuine: &Genuine<'_, 'a>) -> Arc<Event> {
         let Genuine {
@@ -176,6 +168,7 @@ impl<'a> Exchange<'a> {
                 provider_event_id: route.event_id(head, body),
                 event_type: route.event_type(head, body),
                 captures: admitted.captures.to_vec(),
+                refused_before: None,
             },
         })
     }
@@ -187,27 +180,7 @@ impl<'a> Exchange<'a> {
         genuine: &Genuine<'_, 'a>,
         which: impl Fn(&Deliver) -> bool,
     ) -> Vec<NewDelivery> {
-        let route = genuine.admitted.route;
-        let chosen = route.deliver.iter().filter(|one| which(one));
-        let mut view = None;
-        chosen
-            .filter(|one| {
-                let Some(when) = &one.when else { return true };
-                let view = view.get_or_insert_with(|| view_of(event));
-                // Nothing is lost for want of an answer.
-                when.holds(view).unwrap_or_else(|error| {
-                    tracing::warn!(route = route.name, slot = one.slot, %error, "deliver.when");
-                    true
-                })
-            })
-            .map(|one| NewDelivery {
-                slot: one.slot,
-                backend: one.backend.name.as_str().into(),
-                due: event.received_at,
-                lane: one.lane(&route.name, &event.head, &event.body),
-                attempts: 0,
-            })
-            .collect()
+        deliveries_of(genuine.admitted.route, event, which)
     }
 
     /// Notes a proxied event behind its answer.
@@ -224,7 +197,7 @@ impl<'a> Exchange<'a> {
             return;
         };
         let dedup = recorded.and_then(|(key, answer)| {
-            let claim = self.claim(route, Some(key), event.received_at)?;
+            let claim = claim_of(route, Some(key), event.received_at)?;
             let answer = store::Recorded {
                 status: answer.status,
                 headers: answer.headers,
@@ -232,14 +205,14 @@ impl<'a> Exchange<'a> {
             };
             Some((claim, answer))
         });
-        store.record(Logged {
+        store.record(Note::Proxied(Logged {
             event,
             dedup,
             slot: deliver.slot,
             backend: deliver.backend.name.as_str().into(),
             attempt,
             end,
-        });
+        }));
     }
 
     /// Writes what a route answers once an event is on disk.
@@ -252,4 +225,42 @@ impl<'a> Exchange<'a> {
             .collect();
         self.write(session, reply.status, &headers, body).await
     }
+}
+
+/// The deliveries of an event that `which` chooses and whose `when` holds.
+pub(super) fn deliveries_of(
+    route: &Route,
+    event: &Event,
+    which: impl Fn(&Deliver) -> bool,
+) -> Vec<NewDelivery> {
+    let chosen = route.deliver.iter().filter(|one| which(one));
+    let mut view = None;
+    chosen
+        .filter(|one| {
+            let Some(when) = &one.when else { return true };
+            let view = view.get_or_insert_with(|| view_of(event));
+            // Nothing is lost for want of an answer.
+            when.holds(view).unwrap_or_else(|error| {
+                tracing::warn!(route = route.name, slot = one.slot, %error, "deliver.when");
+                true
+            })
+        })
+        .map(|one| NewDelivery {
+            slot: one.slot,
+            backend: one.backend.name.as_str().into(),
+            due: event.received_at,
+            lane: one.lane(&route.name, &event.head, &event.body),
+            attempts: 0,
+        })
+        .collect()
+}
+
+/// What the store remembers an event of a route by.
+pub(super) fn claim_of(route: &Route, key: Option<DedupKey>, at: Timestamp) -> Option<DedupClaim> {
+    let rule = route.dedup.as_ref()?;
+    Some(DedupClaim {
+        scope: rule.scope(),
+        key: key?.as_bytes(),
+        until: at.saturating_add(rule.window).unwrap_or(Timestamp::MAX),
+    })
 }

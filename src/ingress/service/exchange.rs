@@ -13,6 +13,7 @@ use tracing::Level;
 use super::answer::{self, Cut, LINGER_BYTES_MAX, Written, end, end_with};
 use super::durable::Genuine;
 use super::request::{Caller, SessionBody, declared_bytes, expects_continue};
+use super::tail::Line;
 use super::{Gateway, Snapshot};
 use crate::delivery::backend::Failure;
 use crate::event::{ClientAddr, Fingerprint, Head, Verdict};
@@ -55,6 +56,7 @@ pub(super) struct Outcome<'a> {
 #[derive(Default)]
 struct Known<'a> {
     admitted: OnceLock<(&'a Arc<Route>, ClientAddr)>,
+    body: OnceLock<Bytes>,
     asked_backend: OnceLock<()>,
 }
 
@@ -104,7 +106,7 @@ impl<'a> Exchange<'a> {
 
     /// Refuses what never became a request of HTTP/1; the connection ends.
     pub(super) async fn refuse_connection(self, stream: Stream, refusal: Refusal) {
-        self.record(None, Outcome::refused(None, self.peer, &refusal));
+        self.record(None, None, Outcome::refused(None, self.peer, &refusal));
         end_with(stream, refusal.status(), self.snapshot.limits.write).await;
     }
 
@@ -116,7 +118,7 @@ impl<'a> Exchange<'a> {
     ) -> Option<ServerSession> {
         session.set_keepalive(None);
         let written = self.write_refusal(&mut session, &refusal).await;
-        self.record(None, Outcome::refused(None, self.peer, &refusal));
+        self.record(None, None, Outcome::refused(None, self.peer, &refusal));
         end(session, written).await
     }
 
@@ -133,7 +135,7 @@ impl<'a> Exchange<'a> {
             Ok(answered) => answered,
             Err(_) => self.out_of_time(&mut session, &known).await,
         };
-        self.record(Some(head), outcome);
+        self.record(Some(head), known.body.get(), outcome);
         end(session, written).await
     }
 
@@ -198,6 +200,12 @@ impl<'a> Exchange<'a> {
         };
         let route = admitted.route;
         let _ = known.admitted.set((route, admitted.client));
+        if self.gateway.pauses.has_route(&route.name) {
+            let refusal = Refusal::Paused;
+            let written = self.refuse_early(session, head, &refusal).await;
+            let outcome = Outcome::refused(Some(route), admitted.client, &refusal);
+            return (outcome, written);
+        }
         if let Err(refusal) = admitted.limit(LimitStage::Before, head, b"") {
             let written = self.refuse_early(session, head, &refusal).await;
             return (
@@ -221,6 +229,7 @@ impl<'a> Exchange<'a> {
             .request_bytes
             .with_label_values(&[&route.name])
             .inc_by(body.len() as u64);
+        let _ = known.body.set(body.clone());
         let (mut outcome, written) = match self.judge(route, head, &body) {
             Err(refusal) => {
                 let written = self.write_refusal(session, &refusal).await;
@@ -407,7 +416,10 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn record(&self, head: Option<&Head>, outcome: Outcome<'_>) {
+    fn record(&self, head: Option<&Head>, body: Option<&Bytes>, outcome: Outcome<'_>) {
+        if let Some(head) = head.filter(|_| outcome.verdict == Verdict::Refused) {
+            self.note_refusal(head, body, &outcome);
+        }
         let metrics = &self.gateway.metrics;
         let route = outcome.route.map_or("", |route| route.name.as_str());
         let labels = [route, outcome.verdict.label(), outcome.reason];
@@ -417,6 +429,20 @@ impl<'a> Exchange<'a> {
             .duration
             .with_label_values(&[route])
             .observe(took.as_secs_f64());
+        self.gateway.tail.send(|| Line {
+            id: self.event_id,
+            at: self.gateway.clock.now(),
+            route: route.to_owned(),
+            verdict: outcome.verdict.label(),
+            reason: outcome.reason,
+            status: outcome.status,
+            client: outcome.client,
+            method: head.map_or_else(String::new, |head| head.method.clone()),
+            path: head.map_or_else(String::new, |head| {
+                String::from_utf8_lossy(head.path()).into_owned()
+            }),
+            took,
+        });
         let backend = outcome.route.filter(|_| outcome.asked_backend);
         let entry = request_log::Entry {
             route,

@@ -5,6 +5,7 @@
 //! bodies above 64 KiB (see ARCHITECTURE.md). [`door`] takes connections, [`arrival`] reads heads,
 //! [`exchange`] walks one request through the stages, [`answer`] writes.
 
+pub mod again;
 mod answer;
 mod arrival;
 pub mod desk;
@@ -13,7 +14,9 @@ mod durable;
 mod exchange;
 mod handoff;
 pub mod listener;
+mod refused;
 mod request;
+pub mod tail;
 pub mod tls;
 mod wrapped;
 
@@ -26,15 +29,19 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::dedup::Ledger;
-use super::gate::Gate;
+use super::gate::{Gate, Route};
 use super::slots::Slots;
 use crate::clock::Clock;
 use crate::delivery::flow::Flow;
+use crate::delivery::pauses::Pauses;
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
+use crate::redaction::Redaction;
 use crate::request_log::HeaderChoice;
 use crate::store::Store;
 
+use self::refused::Spell;
+use self::tail::Tail;
 pub use desk::Desk;
 pub use door::Door;
 pub use listener::{Listener, Listeners};
@@ -75,8 +82,12 @@ pub struct Snapshot {
     pub gate: Gate,
     /// The ways to the backends.
     pub roads: Roads,
+    /// Every route, in the order of the file.
+    pub routes: Vec<Arc<Route>>,
     /// What the log shows.
     pub headers: HeaderChoice,
+    /// What of an event is never shown.
+    pub redaction: Redaction,
     /// The limits of connections.
     pub limits: ConnectionLimits,
 }
@@ -89,6 +100,9 @@ pub struct Gateway {
     ledger: Arc<dyn Ledger>,
     store: Option<Arc<dyn Store>>,
     flow: Arc<Flow>,
+    pauses: Arc<Pauses>,
+    refusals_logged: Spell,
+    tail: Tail,
     swapped: Notify,
     slots: Arc<Slots>,
 }
@@ -109,6 +123,9 @@ impl Gateway {
             ledger,
             store,
             flow: Arc::default(),
+            pauses: Arc::default(),
+            refusals_logged: Spell::default(),
+            tail: Tail::default(),
             swapped: Notify::new(),
             slots: Arc::default(),
         }
@@ -138,6 +155,16 @@ impl Gateway {
     /// How fast the queue moves.
     pub fn flow(&self) -> &Arc<Flow> {
         &self.flow
+    }
+
+    /// Requests as they are answered.
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// What is paused.
+    pub fn pauses(&self) -> &Arc<Pauses> {
+        &self.pauses
     }
 
     /// What requests are judged by at this moment.

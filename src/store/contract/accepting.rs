@@ -90,14 +90,14 @@ async fn a_key_and_its_answer_outlive_the_process() {
         body: Some(Bytes::from_static(b"thanks\0")),
     };
     let event = Arc::new(event_at(at(0)));
-    store.record(Logged {
+    store.record(Note::Proxied(Logged {
         event: event.clone(),
         dedup: Some((key(1), answer.clone())),
         slot: 0,
         backend: "app".into(),
         attempt: attempt(1, at(0)),
         end: End::Delivered,
-    });
+    }));
     let accepted = accept_new(&store, with_key(2, at(0))).await;
     store.close().await;
     let store = bench.open();

@@ -107,6 +107,15 @@ async fn what_leaves_its_lane_lets_the_next_go() {
     assert_eq!((late.event.id, late.lane, late.attempts), (first, None, 1));
 }
 
+async fn again(store: &Arc<dyn Store>, id: EventId, due: Timestamp) -> Result<u64, StoreError> {
+    let to = Place {
+        slot: 0,
+        backend: "app".into(),
+    };
+    let item = Redelivery { id, to: vec![to] };
+    store.redeliver(vec![item], due).await
+}
+
 #[tokio::test]
 async fn a_dead_head_holds_its_lane_until_it_is_revived() {
     let bench = Bench::new();
@@ -120,8 +129,7 @@ async fn a_dead_head_holds_its_lane_until_it_is_revived() {
     store = bench.open();
     let third = accept_new(&store, in_lane(9, at(1))).await;
     assert!(claim(&store, at(99)).await.is_empty());
-    let revived = store.revive(Revive::Events(vec![first]), at(100)).await;
-    assert_eq!(revived, Ok(1));
+    assert_eq!(again(&store, first, at(100)).await, Ok(1));
     for id in [first, second, third] {
         let head = claim_one(&store, at(100)).await;
         assert_eq!(head.event.id, id);
@@ -162,25 +170,22 @@ async fn the_revived_begin_anew_under_their_old_id() {
     let claimed = claim_one(&store, at(3)).await;
     settle(&store, &claimed, at(3), Next::Delivered).await;
 
-    let of = |route: &str| Revive::Dead {
-        route: Some(route.into()),
-        backend: Some("app".into()),
-    };
-    assert_eq!(store.revive(of("other"), at(10)).await, Ok(0));
-    assert_eq!(store.revive(of("r"), at(10)).await, Ok(1));
-    assert_eq!(store.revive(of("r"), at(10)).await, Ok(0));
-    let again = claim_one(&store, at(10)).await;
-    assert_eq!((again.event.id, again.attempts), (id, 0));
-    settle(&store, &again, at(10), Next::Delivered).await;
+    assert_eq!(again(&store, id, at(10)).await, Ok(1));
+    assert_eq!(again(&store, id, at(10)).await, Ok(0), "it is live");
+    let anew = claim_one(&store, at(10)).await;
+    assert_eq!((anew.event.id, anew.attempts), (id, 0));
+    assert_eq!(anew.asked_again, Some(at(10)));
+    settle(&store, &anew, at(10), Next::Delivered).await;
     assert_eq!(shown(&store, id).await.deliveries[0].attempts.len(), 4);
-    let revived = store
-        .revive(Revive::Events(vec![delivered, delivered]), at(11))
-        .await;
+    let arrived = again(&store, delivered, at(11)).await;
     assert_eq!(
-        revived,
+        arrived,
         Ok(1),
         "what has arrived can be delivered once more"
     );
+    store.close().await;
+    let anew = claim_one(&bench.open(), at(11)).await;
+    assert_eq!(anew.asked_again, Some(at(11)), "after a restart, too");
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ async fn a_note_that_cannot_be_written_is_dropped_and_counted() {
         attempt: bad,
         end: End::Delivered,
     };
-    store.record(logged);
+    store.record(Note::Proxied(logged));
     store.close().await;
     assert_eq!(store.usage().logs_dropped, 1);
     assert_eq!(store.usage().trouble, None);

@@ -6,6 +6,7 @@ mod accepting;
 mod delivering;
 mod engine;
 mod faults;
+mod operating;
 
 mod showing;
 
@@ -118,6 +119,7 @@ fn from_event(event: Event) -> Accept {
         }],
         attempt: None,
         route_depth_max: None,
+        was_refused: false,
     }
 }
 
@@ -186,6 +188,7 @@ fn attempt(number: u32, at: Timestamp) -> Attempt {
 fn settlement(claimed: &Claimed, at: Timestamp, next: Next) -> Settlement {
     Settlement {
         token: claimed.token,
+        at,
         attempt: Some(attempt(claimed.attempts + 1, at)),
         next,
     }

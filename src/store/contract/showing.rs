@@ -173,14 +173,12 @@ async fn retention_keeps_what_is_live_and_gives_room_back() {
         old.push(accept_new(&store, item).await);
     }
     let new = accept_new(&store, new_event(on_day(5))).await;
-    let policy = Retention {
-        before: on_day(4),
-        bytes_max: None,
-    };
+    let policy = Retention::of_all(on_day(4));
     let retained = store.retain(policy, on_day(5)).await.unwrap();
     let expected = Retained {
         partitions_dropped: 1,
         partitions_held: 1,
+        events_dropped: 0,
     };
     assert_eq!(retained, expected);
     assert_eq!(pages(&store, &Filter::default(), 10).await, [new, live]);
@@ -214,8 +212,8 @@ async fn the_oldest_goes_first_when_there_is_too_much() {
         }
     }
     let policy = Retention {
-        before: on_day(-10),
         bytes_max: Some(3 * 1024 * 1024),
+        ..Retention::of_all(on_day(-10))
     };
     let retained = store.retain(policy, on_day(3)).await.unwrap();
     assert_eq!(retained.partitions_dropped, 1);
@@ -232,10 +230,7 @@ async fn a_lane_goes_on_when_its_dead_head_is_dropped() {
     settle(&store, &head, on_day(0), dead(LaneRule::Hold)).await;
     let next = accept_new(&store, in_lane(9, on_day(5))).await;
     assert!(claim(&store, on_day(5)).await.is_empty());
-    let policy = Retention {
-        before: on_day(4),
-        bytes_max: None,
-    };
+    let policy = Retention::of_all(on_day(4));
     store.retain(policy, on_day(5)).await.unwrap();
     assert_eq!(claim_one(&store, on_day(5)).await.event.id, next);
 }

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::store::StoreError;
-use crate::store::{Accept, Accepted, Logged, Retained, Retention, Revive, Settled, Settlement};
+use crate::store::{
+    Accept, Accepted, Act, Note, Redelivery, Retained, Retention, Settled, Settlement, Shelf,
+};
 
 /// The most events that wait to be accepted.
 const ACCEPTS_MAX: usize = 8192;
 /// The most bytes of bodies that wait to be accepted.
 const ACCEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// The most notes of proxied events that wait.
+/// The most notes that wait.
 const LOGS_MAX: usize = 10_000;
 /// The most bytes of bodies of such notes.
 const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -48,10 +50,25 @@ pub(super) struct SettleJob {
 
 /// What is done one at a time.
 pub(super) enum Chore {
-    Revive {
-        which: Revive,
+    Redeliver {
+        items: Vec<Redelivery>,
         due: i64,
         answer: Answer<u64>,
+    },
+    Discard {
+        seq: i64,
+        slot: u16,
+        answer: Answer<bool>,
+    },
+    Act {
+        act: Act,
+        answer: Answer<()>,
+    },
+    Put {
+        shelf: Shelf,
+        key: String,
+        document: Option<String>,
+        answer: Answer<()>,
     },
     Retain {
         policy: Retention,
@@ -65,7 +82,7 @@ pub(super) enum Chore {
 pub(super) struct Batch {
     pub accepts: Vec<AcceptJob>,
     pub settles: Vec<SettleJob>,
-    pub logs: Vec<Logged>,
+    pub logs: Vec<Note>,
 }
 
 impl Batch {
@@ -91,7 +108,7 @@ struct Waiting {
     accepts: VecDeque<AcceptJob>,
     accept_bytes: usize,
     settles: VecDeque<SettleJob>,
-    logs: VecDeque<Logged>,
+    logs: VecDeque<Note>,
     log_bytes: usize,
     first_log: Option<Instant>,
     chores: VecDeque<Chore>,
@@ -139,9 +156,9 @@ impl Inbox {
         Ok(())
     }
 
-    pub(super) fn log(&self, logged: Logged) {
+    pub(super) fn log(&self, note: Note) {
         let mut waiting = self.lock();
-        let bytes = logged.event.body.len();
+        let bytes = note.event().body.len();
         let is_full = waiting.logs.len() >= LOGS_MAX
             || waiting.log_bytes.saturating_add(bytes) > LOG_BYTES_MAX;
         if is_full || waiting.is_closed {
@@ -153,7 +170,7 @@ impl Inbox {
         if is_first {
             waiting.first_log = Some(Instant::now());
         }
-        waiting.logs.push_back(logged);
+        waiting.logs.push_back(note);
         drop(waiting);
         if is_first {
             self.some.notify_one();
@@ -179,9 +196,9 @@ impl Inbox {
     }
 
     /// Puts notes back that could not be written.
-    pub(super) fn put_back(&self, logs: Vec<Logged>) {
-        for logged in logs {
-            self.log(logged);
+    pub(super) fn put_back(&self, logs: Vec<Note>) {
+        for note in logs {
+            self.log(note);
         }
     }
 
@@ -287,12 +304,13 @@ impl Waiting {
             batch.settles.push(job);
         }
         while batch.logs.len() < BATCH_RIDERS_MAX && bytes < 2 * BATCH_BYTES_MAX {
-            let Some(logged) = self.logs.pop_front() else {
+            let Some(note) = self.logs.pop_front() else {
                 break;
             };
-            bytes += logged.event.body.len();
-            self.log_bytes = self.log_bytes.saturating_sub(logged.event.body.len());
-            batch.logs.push(logged);
+            let of_note = note.event().body.len();
+            bytes += of_note;
+            self.log_bytes = self.log_bytes.saturating_sub(of_note);
+            batch.logs.push(note);
         }
         if self.logs.is_empty() {
             self.first_log = None;

@@ -60,7 +60,7 @@ pub(super) fn queue(connection: &Connection, names: Names) -> rusqlite::Result<Q
         queue.park(backend, row.get::<_, i64>(1)?.cast_unsigned());
     }
     let mut live = connection.prepare(
-        "SELECT seq, slot, part, due, route, backend, lane, attempts FROM queue ORDER BY seq, slot",
+        "SELECT seq, slot, part, due, route, backend, lane, attempts, since FROM queue ORDER BY seq, slot",
     )?;
     let mut rows = live.query([])?;
     let (mut route, mut backend) = (LastName::default(), LastName::default());
@@ -74,6 +74,7 @@ pub(super) fn queue(connection: &Connection, names: Names) -> rusqlite::Result<Q
             backend: backend.number(row.get_ref(5)?.as_str()?, &mut queue.names),
             lane: row.get::<_, i64>(6)?.cast_unsigned(),
             attempts: u16::try_from(row.get::<_, u32>(7)?).unwrap_or(u16::MAX),
+            since: row.get(8)?,
         };
         queue.add(live);
     }

@@ -10,8 +10,11 @@ mod inbox;
 mod load;
 mod queue;
 mod reader;
+mod reading;
 mod schema;
+mod search;
 mod steps;
+mod upkeep;
 mod writer;
 
 use std::fs::{File, TryLockError};
@@ -26,12 +29,13 @@ use tokio::sync::{oneshot, watch};
 use self::checkpoint::Bell;
 use self::codec::{micros, timestamp};
 use self::inbox::{AcceptJob, Chore, Inbox, SettleJob};
-use self::queue::{Live, Queue};
-use self::reader::Readers;
+use self::queue::{Live, Queue, Taken};
+pub use self::reading::Reading;
 use self::writer::Writer;
 use super::{
-    Accept, Accepted, Claimed, Event, EventId, Filter, Logged, Observer, Page, Remembered,
-    Retained, Retention, Revive, Settled, Settlement, Shown, Store, StoreError, Token, Usage, Want,
+    Accept, Accepted, Act, Acts, CANCELLED, Cancelled, Claimed, Event, EventId, Filter, LaneRule,
+    Log, Next, Note, Observer, Page, Redelivery, Remembered, Retained, Retention, Settled,
+    Settlement, Shelf, Shown, Store, StoreError, Token, Usage, Want,
 };
 
 /// Where and how large the store is.
@@ -91,21 +95,25 @@ impl Shared {
     }
 
     fn error(&self, error: &rusqlite::Error) -> StoreError {
-        use rusqlite::ErrorCode;
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
-                path: load::file(&self.options).display().to_string(),
-                detail: error.to_string(),
-            },
-            _ => writer::unavailable(error),
-        }
+        store_error(&self.options, error)
+    }
+}
+
+fn store_error(options: &Options, error: &rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+            path: load::file(options).display().to_string(),
+            detail: error.to_string(),
+        },
+        _ => writer::unavailable(error),
     }
 }
 
 /// The engine.
 pub struct Embedded {
     shared: Arc<Shared>,
-    readers: Arc<Readers>,
+    reading: Reading,
     /// Comes when the writer has ended; taken by who waits for it.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -182,24 +190,13 @@ impl Embedded {
             let _ = end.send(());
         });
         writing.map_err(|error| failed(error.to_string()))?;
+        let of_queue = shared.clone();
+        let is_leased = move |key| of_queue.queue().is_leased(key);
         Ok(Self {
             shared,
-            readers: Arc::new(Readers::new(options)),
+            reading: Reading::new(options, Arc::new(is_leased)),
             ended: Mutex::new(Some(ended)),
         })
-    }
-
-    /// Reads beside the runtime, which must not wait for a disk.
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let readers = self.readers.clone();
-        let read = tokio::task::spawn_blocking(move || readers.read(read)).await;
-        match read {
-            Ok(read) => read.map_err(|error| self.shared.error(&error)),
-            Err(_) => Err(StoreError::Unavailable("reading broke off".into())),
-        }
     }
 
     fn lease(&self, wants: &[Want], now: i64, until: i64) -> Vec<(Token, Live)> {
@@ -210,11 +207,6 @@ impl Embedded {
             queue.claim(&want.backend, want.max, now, until, &mut claimed);
         }
         claimed
-    }
-
-    fn is_leased(&self) -> impl Fn((i64, u16)) -> bool + Send + 'static {
-        let shared = self.shared.clone();
-        move |key| shared.queue().is_leased(key)
     }
 }
 
@@ -246,6 +238,34 @@ async fn answered<T>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Result
 }
 
 #[async_trait]
+impl Log for Embedded {
+    async fn list(
+        &self,
+        filter: Filter,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.reading.list(filter, page, limit).await
+    }
+
+    async fn count(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.reading.count(filter).await
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<Shown>, StoreError> {
+        self.reading.event(id).await
+    }
+
+    async fn acts(&self, page: Option<String>, limit: usize) -> Result<Acts, StoreError> {
+        self.reading.acts(page, limit).await
+    }
+
+    async fn shelf(&self, shelf: Shelf) -> Result<Vec<(String, String)>, StoreError> {
+        self.reading.shelf(shelf).await
+    }
+}
+
+#[async_trait]
 impl Store for Embedded {
     async fn accept(&self, items: Vec<Accept>) -> Result<Vec<Accepted>, StoreError> {
         if let Some(trouble) = self.shared.trouble() {
@@ -256,8 +276,8 @@ impl Store for Embedded {
         answered(coming).await
     }
 
-    fn record(&self, logged: Logged) {
-        self.shared.inbox.log(logged);
+    fn record(&self, note: Note) {
+        self.shared.inbox.log(note);
     }
 
     async fn claim(
@@ -275,6 +295,7 @@ impl Store for Embedded {
         }
         let wanted: Vec<Live> = leased.iter().map(|(_, live)| *live).collect();
         let read = self
+            .reading
             .read(move |connection| reader::events(connection, &wanted))
             .await;
         let mut queue = self.shared.queue();
@@ -299,6 +320,7 @@ impl Store for Embedded {
                 event,
                 backend: queue.names.name(live.backend),
                 due: timestamp(live.due),
+                asked_again: live.asked_again(),
                 attempts: u32::from(live.attempts),
                 lane: (live.lane != 0).then_some(live.lane),
             });
@@ -329,41 +351,80 @@ impl Store for Embedded {
         self.shared.work.subscribe()
     }
 
-    async fn revive(&self, which: Revive, due: Timestamp) -> Result<u64, StoreError> {
-        let mut all = 0;
-        loop {
-            let (answer, coming) = oneshot::channel();
-            self.shared.inbox.chore(Chore::Revive {
-                which: which.clone(),
-                due: micros(due),
-                answer,
-            })?;
-            let count = answered(coming).await?;
-            all += count;
-            if !writer::may_have_more(&which, count) {
-                return Ok(all);
-            }
-        }
+    async fn redeliver(&self, items: Vec<Redelivery>, due: Timestamp) -> Result<u64, StoreError> {
+        let (answer, coming) = oneshot::channel();
+        let due = micros(due);
+        let redeliver = Chore::Redeliver { items, due, answer };
+        self.shared.inbox.chore(redeliver)?;
+        answered(coming).await
     }
 
-    async fn list(
+    async fn cancel(
         &self,
-        filter: Filter,
-        page: Option<String>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        let is_leased = self.is_leased();
-        self.read(move |connection| {
-            let page = reader::list(connection, &filter, page.as_deref(), limit, &is_leased);
-            page.map_or_else(|error| Ok(Err(error)), |page| page.map(Ok))
+        id: EventId,
+        slot: u16,
+        now: Timestamp,
+    ) -> Result<Cancelled, StoreError> {
+        let seq = self
+            .reading
+            .read(move |connection| reader::seq(connection, &id))
+            .await?;
+        let Some(seq) = seq else {
+            return Ok(Cancelled::NotLive);
+        };
+        let taken = self.shared.queue().take((seq, slot));
+        let token = match taken {
+            Taken::Now(token) => token,
+            Taken::InFlight => return Ok(Cancelled::InFlight),
+            Taken::NotLive => {
+                let (answer, coming) = oneshot::channel();
+                let discard = Chore::Discard { seq, slot, answer };
+                self.shared.inbox.chore(discard)?;
+                return Ok(match answered(coming).await? {
+                    true => Cancelled::Done,
+                    false => Cancelled::NotLive,
+                });
+            }
+        };
+        let settlement = Settlement {
+            token,
+            at: now,
+            attempt: None,
+            next: Next::Dead {
+                reason: CANCELLED.to_owned(),
+                lane: LaneRule::Leave,
+            },
+        };
+        let settled = self.settle(vec![settlement]).await;
+        if settled.is_err() {
+            self.shared.queue().unclaim(token);
+        }
+        Ok(match settled?.as_slice() {
+            [Settled::Done] => Cancelled::Done,
+            _ => Cancelled::NotLive,
         })
-        .await?
     }
 
-    async fn event(&self, id: EventId) -> Result<Option<Shown>, StoreError> {
-        let is_leased = self.is_leased();
-        self.read(move |connection| reader::event(connection, &id, &is_leased))
-            .await
+    async fn act(&self, act: Act) -> Result<(), StoreError> {
+        let (answer, coming) = oneshot::channel();
+        self.shared.inbox.chore(Chore::Act { act, answer })?;
+        answered(coming).await
+    }
+
+    async fn put(
+        &self,
+        shelf: Shelf,
+        key: String,
+        document: Option<String>,
+    ) -> Result<(), StoreError> {
+        let (answer, coming) = oneshot::channel();
+        self.shared.inbox.chore(Chore::Put {
+            shelf,
+            key,
+            document,
+            answer,
+        })?;
+        answered(coming).await
     }
 
     async fn remembered(
@@ -373,7 +434,8 @@ impl Store for Embedded {
         limit: usize,
     ) -> Result<Vec<Remembered>, StoreError> {
         let scopes = scopes.to_vec();
-        self.read(move |connection| reader::remembered(connection, &scopes, micros(now), limit))
+        self.reading
+            .read(move |connection| reader::remembered(connection, &scopes, micros(now), limit))
             .await
     }
 

@@ -29,9 +29,18 @@ pub(super) struct Live {
     pub route: u16,
     /// How many attempts were made.
     pub attempts: u16,
+    /// When it was asked for once more, in seconds since 1970; 0 = it is the first time.
+    pub since: u32,
 }
 
 impl Live {
+    pub(super) fn asked_again(&self) -> Option<jiff::Timestamp> {
+        match self.since {
+            0 => None,
+            since => jiff::Timestamp::from_second(i64::from(since)).ok(),
+        }
+    }
+
     pub(super) fn key(&self) -> (i64, u16) {
         (self.seq, self.slot)
     }
@@ -85,6 +94,16 @@ struct Lease {
     fence: u64,
     /// Its settlement is being written: it can neither end nor be settled again.
     is_settling: bool,
+    /// It was claimed in its turn: the next of its lane follows it.
+    is_in_turn: bool,
+}
+
+/// What became of a delivery that was to be claimed out of its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Now(Token),
+    InFlight,
+    NotLive,
 }
 
 /// All live deliveries.
@@ -191,6 +210,7 @@ impl Queue {
                 until,
                 fence,
                 is_settling: false,
+                is_in_turn: true,
             };
             self.leases.insert(live.key(), lease);
             let token = Token {
@@ -222,11 +242,61 @@ impl Queue {
 
     /// Gives a claim back as if it had not been made.
     pub(super) fn unclaim(&mut self, token: Token) {
-        if self.is_held(token)
-            && let Some(lease) = self.leases.remove(&(token.seq, token.slot))
-        {
-            self.make_claimable(lease.live);
+        if !self.is_held(token) {
+            return;
         }
+        let Some(Lease {
+            live, is_in_turn, ..
+        }) = self.leases.remove(&(token.seq, token.slot))
+        else {
+            return;
+        };
+        match self.lanes.get_mut(&(live.backend, live.lane)) {
+            Some(waiting) if !is_in_turn => {
+                let place = waiting.partition_point(|other| other.key() < live.key());
+                waiting.insert(place, live);
+            }
+            Some(_) | None => self.make_claimable(live),
+        }
+    }
+
+    /// Claims one delivery for good, whenever it is due and whoever it waits for. Looks through all
+    /// of them.
+    pub(super) fn take(&mut self, key: (i64, u16)) -> Taken {
+        if self.leases.contains_key(&key) {
+            return Taken::InFlight;
+        }
+        let Some((live, is_in_turn)) = self.take_out(key) else {
+            return Taken::NotLive;
+        };
+        self.fence += 1;
+        let fence = self.fence;
+        let lease = Lease {
+            live,
+            until: i64::MAX,
+            fence,
+            is_settling: false,
+            is_in_turn,
+        };
+        self.leases.insert(key, lease);
+        let (seq, slot) = key;
+        Taken::Now(Token { seq, slot, fence })
+    }
+
+    fn take_out(&mut self, key: (i64, u16)) -> Option<(Live, bool)> {
+        for heap in self.pending.values_mut() {
+            let found = heap.iter().find(|Reverse(live)| live.key() == key);
+            if let Some(&Reverse(live)) = found {
+                heap.retain(|Reverse(other)| other.key() != key);
+                return Some((live, true));
+            }
+        }
+        for waiting in self.lanes.values_mut() {
+            if let Some(place) = waiting.iter().position(|live| live.key() == key) {
+                return Some((waiting.remove(place)?, false));
+            }
+        }
+        None
     }
 
     /// Prolongs a lease.
@@ -274,7 +344,7 @@ impl Queue {
         match change {
             Change::End(lane) => {
                 self.forget(&live);
-                if lane == LaneRule::Leave {
+                if lane == LaneRule::Leave && lease.is_in_turn {
                     self.next_of_lane(live.backend, live.lane);
                 }
             }
@@ -408,129 +478,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn live(queue: &mut Queue, seq: i64, due: i64, lane: u64) -> Live {
-        Live {
-            due,
-            seq,
-            slot: 0,
-            lane,
-            part: 1,
-            backend: queue.names.number("app"),
-            route: queue.names.number("r"),
-            attempts: 0,
-        }
-    }
-
-    fn claim(queue: &mut Queue, now: i64) -> Vec<(i64, Token)> {
-        let mut claimed = Vec::new();
-        queue.claim("app", 10, now, now + 100, &mut claimed);
-        claimed
-            .iter()
-            .map(|(token, live)| (live.seq, *token))
-            .collect()
-    }
-
-    fn filled(lanes: &[(i64, u64)]) -> Queue {
-        let mut queue = Queue::default();
-        for &(seq, lane) in lanes {
-            let live = live(&mut queue, seq, 0, lane);
-            queue.add(live);
-        }
-        queue
-    }
-
-    fn seqs(claimed: &[(i64, Token)]) -> Vec<i64> {
-        claimed.iter().map(|(seq, _)| *seq).collect()
-    }
-
-    #[test]
-    fn only_the_head_of_a_lane_can_be_claimed() {
-        let mut queue = filled(&[(1, 7), (2, 7), (3, 0), (4, 8)]);
-        let first = claim(&mut queue, 0);
-        assert_eq!(seqs(&first), [1, 3, 4]);
-        let (_, token) = first[0];
-        queue.begin_settling(token).unwrap();
-        queue.settle(
-            token,
-            Change::Retry {
-                due: 50,
-                lane: LaneRule::Hold,
-            },
-            1,
-        );
-        assert!(claim(&mut queue, 49).is_empty(), "the lane waits");
-        let again = claim(&mut queue, 50);
-        assert_eq!(seqs(&again), [1]);
-        queue.begin_settling(again[0].1).unwrap();
-        queue.settle(again[0].1, Change::End(LaneRule::Leave), 2);
-        assert_eq!(seqs(&claim(&mut queue, 50)), [2]);
-    }
-
-    #[test]
-    fn what_leaves_its_lane_holds_nobody_up() {
-        let mut queue = filled(&[(1, 7), (2, 7)]);
-        let (_, token) = claim(&mut queue, 0)[0];
-        queue.begin_settling(token).unwrap();
-        let change = Change::Retry {
-            due: 50,
-            lane: LaneRule::Leave,
-        };
-        queue.settle(token, change, 1);
-        assert_eq!(seqs(&claim(&mut queue, 0)), [2]);
-        assert_eq!(seqs(&claim(&mut queue, 50)), [1]);
-    }
-
-    #[test]
-    fn a_parked_lane_waits_for_its_head() {
-        let mut queue = filled(&[(1, 7), (2, 7)]);
-        let (_, token) = claim(&mut queue, 0)[0];
-        queue.begin_settling(token).unwrap();
-        queue.settle(token, Change::End(LaneRule::Hold), 1);
-        assert!(claim(&mut queue, 1000).is_empty());
-        assert_eq!(queue.depth(), 1);
-        let head = live(&mut queue, 1, 0, 7);
-        queue.add_head(head);
-        let (seq, token) = claim(&mut queue, 1000)[0];
-        assert_eq!(seq, 1);
-        queue.begin_settling(token).unwrap();
-        queue.settle(token, Change::End(LaneRule::Leave), 1);
-        assert_eq!(seqs(&claim(&mut queue, 1000)), [2]);
-    }
-
-    #[test]
-    fn a_lease_that_is_over_is_somebody_elses() {
-        let mut queue = filled(&[(1, 0)]);
-        let (_, late) = claim(&mut queue, 0)[0];
-        queue.end_leases(99);
-        assert!(claim(&mut queue, 99).is_empty());
-        queue.end_leases(100);
-        let (_, token) = claim(&mut queue, 100)[0];
-        assert!(queue.begin_settling(late).is_none());
-        assert_eq!(queue.extend(late, 500), Settled::LostLease);
-        assert!(queue.begin_settling(token).is_some());
-        queue.end_leases(10_000);
-        assert!(
-            claim(&mut queue, 10_000).is_empty(),
-            "it is being settled at this moment"
-        );
-    }
-
-    #[test]
-    fn the_longest_due_comes_first() {
-        let mut queue = Queue::default();
-        for (seq, due) in [(1, 30), (2, 10), (3, 20)] {
-            let live = live(&mut queue, seq, due, 0);
-            queue.add(live);
-        }
-        assert_eq!(queue.next_due(&["app".into()]), Some(10));
-        assert_eq!(seqs(&claim(&mut queue, 25)), [2, 3]);
-        assert_eq!(
-            queue.next_due(&["app".into()]),
-            Some(30),
-            "the leases end at 125"
-        );
-    }
-}
+mod tests;

@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, Error, OptionalExtension, params};
+use rusqlite::{Connection, Error, OptionalExtension, Row, params};
 
-use super::codec::{self, day, micros, timestamp};
+use super::codec::{self, day, timestamp};
 use super::queue::Live;
 use super::schema::{self, Partition};
 use super::{Options, load};
 use crate::store::{
-    DedupClaim, DeliveryState, Event, EventId, Filter, Page, Remembered, Shown, ShownDelivery,
-    StoreError,
+    Act, Acts, DedupClaim, DeliveryState, Event, EventId, Refused, Remembered, Shelf, Shown,
+    ShownDelivery,
 };
 
 /// How many idle connections are kept.
@@ -82,6 +82,18 @@ pub(super) fn events(
     Ok(events)
 }
 
+/// The place of an event in the order of acceptance.
+pub(super) fn seq(connection: &Connection, id: &EventId) -> rusqlite::Result<Option<i64>> {
+    let part = day(codec::id_micros(id));
+    if !schema::partitions(connection)?.contains(&part) {
+        return Ok(None);
+    }
+    connection
+        .prepare_cached(&format!("SELECT seq FROM event_{part} WHERE id = ?1"))?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()
+}
+
 /// What is shown of one event; `is_leased` knows about live deliveries.
 pub(super) fn event(
     connection: &Connection,
@@ -101,10 +113,13 @@ pub(super) fn event(
             Ok((row.get::<_, i64>(0)?, codec::event(row, 1)?))
         })
         .optional()?;
-    let Some((seq, event)) = found else {
-        return Ok(None);
-    };
-    shown(connection, part, seq, event, is_leased).map(Some)
+    if let Some((seq, event)) = found {
+        return shown(connection, part, seq, event, is_leased).map(Some);
+    }
+    connection
+        .prepare_cached(&format!("{} WHERE id = ?1", select_refused(part)))?
+        .query_row([id.as_bytes()], refused)
+        .optional()
 }
 
 fn shown(
@@ -167,136 +182,123 @@ fn shown(
     }
     Ok(Shown {
         event: Arc::new(event),
+        refused: None,
         deliveries,
     })
 }
 
-/// A place in the log. Partitions follow the time of events, places in them the order of acceptance:
-/// around midnight the one is not the other, so both are needed to go on.
-#[derive(Debug, Clone, Copy)]
-struct PageStart {
-    part: u32,
-    seq: i64,
+/// A place that a search has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Event(i64),
+    Refused(i64),
 }
 
-impl PageStart {
-    const NEWEST: Self = Self {
-        part: u32::MAX,
-        seq: i64::MAX,
-    };
-
-    fn parse(text: &str) -> Option<Self> {
-        let (part, seq) = text.split_once('-')?;
-        Some(Self {
-            part: part.parse().ok()?,
-            seq: seq.parse().ok()?,
-        })
-    }
-
-    /// Events of this partition come before this place in the order of acceptance.
-    fn before(self, part: u32) -> i64 {
-        match part == self.part {
-            true => self.seq,
-            false => i64::MAX,
+impl Found {
+    pub(super) fn seq(self) -> i64 {
+        match self {
+            Self::Event(seq) | Self::Refused(seq) => seq,
         }
     }
 }
 
-/// A page of the log, newest first.
-pub(super) fn list(
+/// What is shown of a place; `None` when nothing is there any more.
+pub(super) fn found(
     connection: &Connection,
-    filter: &Filter,
-    page: Option<&str>,
-    limit: usize,
+    part: u32,
+    found: Found,
     is_leased: &dyn Fn((i64, u16)) -> bool,
-) -> Result<rusqlite::Result<Page>, StoreError> {
-    let start = match page {
-        None => PageStart::NEWEST,
-        Some(page) => PageStart::parse(page).ok_or(StoreError::Page)?,
-    };
-    Ok(list_from(connection, filter, start, limit, is_leased))
+) -> rusqlite::Result<Option<Shown>> {
+    match found {
+        Found::Event(seq) => {
+            let event = connection
+                .prepare_cached(&Partition::new(part).select_claimed)?
+                .query_row([seq], |row| codec::event(row, 0))
+                .optional()?;
+            event
+                .map(|event| shown(connection, part, seq, event, is_leased))
+                .transpose()
+        }
+        Found::Refused(seq) => connection
+            .prepare_cached(&format!("{} WHERE seq = ?1", select_refused(part)))?
+            .query_row([seq], refused)
+            .optional(),
+    }
 }
 
-fn list_from(
+/// Head and body of a place.
+pub(super) fn texts(
     connection: &Connection,
-    filter: &Filter,
-    start: PageStart,
-    limit: usize,
-    is_leased: &dyn Fn((i64, u16)) -> bool,
-) -> rusqlite::Result<Page> {
-    let mut page = Page {
-        events: Vec::new(),
+    part: u32,
+    found: Found,
+) -> rusqlite::Result<[Vec<u8>; 2]> {
+    let table = match found {
+        Found::Event(_) => "payload",
+        Found::Refused(_) => "refused",
+    };
+    connection
+        .prepare_cached(&format!(
+            "SELECT head, body FROM {table}_{part} WHERE seq = ?1"
+        ))?
+        .query_row([found.seq()], |row| Ok([row.get(0)?, row.get(1)?]))
+}
+
+fn select_refused(part: u32) -> String {
+    format!(
+        "SELECT id, at, route, facts, head, body, reason, detail, status, is_whole \
+         FROM refused_{part}"
+    )
+}
+
+fn refused(row: &Row<'_>) -> rusqlite::Result<Shown> {
+    Ok(Shown {
+        event: Arc::new(codec::event(row, 0)?),
+        refused: Some(Refused {
+            reason: row.get(6)?,
+            detail: row.get(7)?,
+            status: row.get(8)?,
+            body_is_whole: row.get(9)?,
+        }),
+        deliveries: Vec::new(),
+    })
+}
+
+/// What was done to the gateway, latest first, before a place in the list.
+pub(super) fn acts(connection: &Connection, before: i64, limit: usize) -> rusqlite::Result<Acts> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, at, who, what, detail FROM act WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![before, limit.saturating_add(1)])?;
+    let mut acts = Acts {
+        acts: Vec::new(),
         next: None,
     };
-    let mut last = None;
-    for part in schema::partitions(connection)?.into_iter().rev() {
-        if part > start.part || !may_hold(part, filter) {
-            continue;
+    let mut last = before;
+    while let Some(row) = rows.next()? {
+        if acts.acts.len() >= limit {
+            acts.next = Some(last.to_string());
+            break;
         }
-        // One more than there is room for tells that there is another page.
-        let left = limit.saturating_sub(page.events.len()).saturating_add(1);
-        let deliveries = of_deliveries(part, filter.state);
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT e.seq, e.id, e.at, e.route, e.facts, p.head, p.body \
-             FROM event_{part} e JOIN payload_{part} p ON p.seq = e.seq \
-             WHERE e.seq < ?1 AND (?2 IS NULL OR e.route = ?2) \
-             AND (?3 IS NULL OR e.at >= ?3) AND (?4 IS NULL OR e.at < ?4) \
-             AND (?5 IS NULL OR e.provider_id = ?5) AND ({deliveries}) \
-             ORDER BY e.seq DESC LIMIT ?7"
-        ))?;
-        let mut rows = statement.query(params![
-            start.before(part),
-            filter.route,
-            filter.since.map(micros),
-            filter.until.map(micros),
-            filter.provider_event_id,
-            filter.backend,
-            left
-        ])?;
-        while let Some(row) = rows.next()? {
-            if page.events.len() >= limit {
-                page.next = last.map(|PageStart { part, seq }| format!("{part}-{seq}"));
-                return Ok(page);
-            }
-            let seq: i64 = row.get(0)?;
-            let event = codec::event(row, 1)?;
-            page.events
-                .push(shown(connection, part, seq, event, is_leased)?);
-            last = Some(PageStart { part, seq });
-        }
+        last = row.get(0)?;
+        acts.acts.push(Act {
+            at: timestamp(row.get(1)?),
+            who: row.get(2)?,
+            what: row.get(3)?,
+            detail: row.get(4)?,
+        });
     }
-    Ok(page)
+    Ok(acts)
 }
 
-/// Whether a partition may hold what is asked for. An event is received a little before or after
-/// its id is made, so the days beside count too.
-fn may_hold(part: u32, filter: &Filter) -> bool {
-    let since = filter.since.map_or(0, |at| day(micros(at)));
-    let until = filter.until.map_or(u32::MAX, |at| day(micros(at)));
-    part >= since.saturating_sub(1) && part <= until.saturating_add(1)
-}
-
-/// The condition on an event's deliveries; `?6` is the backend. State and backend are those of the
-/// same delivery.
-fn of_deliveries(part: u32, state: Option<DeliveryState>) -> String {
-    let live = "EXISTS(SELECT 1 FROM queue q WHERE q.seq = e.seq \
-                AND (?6 IS NULL OR q.backend = ?6))";
-    let done = |state: &str| {
-        format!(
-            "EXISTS(SELECT 1 FROM done_{part} d WHERE d.seq = e.seq \
-             AND (?6 IS NULL OR d.backend = ?6){state})"
-        )
-    };
-    match state {
-        None => format!("?6 IS NULL OR {live} OR {}", done("")),
-        Some(DeliveryState::Pending | DeliveryState::Leased) => live.to_owned(),
-        Some(DeliveryState::Delivered) => done(" AND d.state = 'delivered'"),
-        // The dead are few, and have an index of their own.
-        Some(DeliveryState::Dead) => format!(
-            "e.seq IN (SELECT d.seq FROM done_{part} d WHERE d.state = 'dead' \
-             AND (?6 IS NULL OR d.backend = ?6))"
-        ),
-    }
+/// The documents of a shelf.
+pub(super) fn shelf(
+    connection: &Connection,
+    shelf: Shelf,
+) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT key, text FROM document WHERE shelf = ?1 ORDER BY key")?;
+    let rows = statement.query_map([shelf.name()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 /// Keys that are remembered, the latest to end first.

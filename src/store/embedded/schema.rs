@@ -8,13 +8,14 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 
 /// The version of the schema; `PRAGMA user_version` of the file.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// How long another process may hold the file, when a backup is made for instance.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One step for each version.
-const MIGRATIONS: [&str; VERSION as usize] = ["
+/// One step for each version. What they do to partitions is in [`bring_up`].
+const MIGRATIONS: [&str; VERSION as usize] = [
+    "
 CREATE TABLE queue(
     seq INTEGER NOT NULL, slot INTEGER NOT NULL, part INTEGER NOT NULL, due INTEGER NOT NULL,
     route TEXT NOT NULL, backend TEXT NOT NULL, lane INTEGER NOT NULL, attempts INTEGER NOT NULL,
@@ -24,7 +25,17 @@ CREATE TABLE parked(
     PRIMARY KEY(seq, slot)) WITHOUT ROWID;
 CREATE TABLE probe(id INTEGER PRIMARY KEY, count INTEGER NOT NULL);
 INSERT INTO probe VALUES(1, 0);
-"];
+",
+    "
+ALTER TABLE queue ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE act(
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
+    detail TEXT NOT NULL);
+CREATE TABLE document(
+    shelf TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL,
+    PRIMARY KEY(shelf, key)) WITHOUT ROWID;
+",
+];
 
 /// Prepares a connection that writes.
 pub(super) fn prepare_writer(connection: &Connection, cache_bytes: u64) -> rusqlite::Result<()> {
@@ -58,10 +69,25 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(from as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
+        if step == 1 {
+            for part in partitions(&transaction)? {
+                bring_up(&transaction, part)?;
+            }
+        }
         transaction.pragma_update(None, "user_version", step + 1)?;
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// Adds to a partition of version 1 what later ones have from the beginning.
+fn bring_up(transaction: &Transaction<'_>, part: u32) -> rusqlite::Result<()> {
+    transaction.execute_batch(&format!(
+        "ALTER TABLE event_{part} ADD COLUMN type TEXT;
+         ALTER TABLE event_{part} ADD COLUMN client TEXT NOT NULL DEFAULT '';
+         UPDATE event_{part} SET type = facts ->> '$.event_type', client = facts ->> '$.client';"
+    ))?;
+    create_partition(transaction, part)
 }
 
 /// The statements of one partition.
@@ -73,14 +99,16 @@ pub(super) struct Partition {
     pub delete_done: String,
     pub insert_attempt: String,
     pub select_claimed: String,
+    pub insert_refused: String,
+    pub delete_refused: String,
 }
 
 impl Partition {
     pub(super) fn new(part: u32) -> Self {
         Self {
             insert_event: format!(
-                "INSERT INTO event_{part}(seq, id, at, route, provider_id, facts) \
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(id) DO NOTHING"
+                "INSERT INTO event_{part}(seq, id, at, route, provider_id, type, client, facts) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING"
             ),
             find_event: format!("SELECT 1 FROM event_{part} WHERE id = ?1"),
             insert_payload: format!(
@@ -99,6 +127,13 @@ impl Partition {
                 "SELECT e.id, e.at, e.route, e.facts, p.head, p.body \
                  FROM event_{part} e JOIN payload_{part} p ON p.seq = e.seq WHERE e.seq = ?1"
             ),
+            insert_refused: format!(
+                "INSERT INTO refused_{part}(seq, id, at, route, reason, detail, status, is_whole, \
+                 provider_id, type, client, facts, head, body) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+                 ON CONFLICT(id) DO NOTHING"
+            ),
+            delete_refused: format!("DELETE FROM refused_{part} WHERE id = ?1"),
         }
     }
 }
@@ -108,7 +143,11 @@ pub(super) fn create_partition(transaction: &Transaction<'_>, part: u32) -> rusq
     transaction.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS event_{part}(
             seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, at INTEGER NOT NULL,
-            route TEXT NOT NULL, provider_id TEXT, facts TEXT NOT NULL);
+            route TEXT NOT NULL, provider_id TEXT, type TEXT, client TEXT NOT NULL,
+            facts TEXT NOT NULL);
+         CREATE INDEX IF NOT EXISTS event_{part}_type ON event_{part}(type, seq)
+            WHERE type IS NOT NULL;
+         CREATE INDEX IF NOT EXISTS event_{part}_client ON event_{part}(client, seq);
          CREATE INDEX IF NOT EXISTS event_{part}_route ON event_{part}(route, seq);
          CREATE INDEX IF NOT EXISTS event_{part}_provider ON event_{part}(provider_id)
             WHERE provider_id IS NOT NULL;
@@ -119,10 +158,19 @@ pub(super) fn create_partition(transaction: &Transaction<'_>, part: u32) -> rusq
             state TEXT NOT NULL, attempts INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT,
             PRIMARY KEY(seq, slot)) WITHOUT ROWID;
          CREATE INDEX IF NOT EXISTS done_{part}_dead ON done_{part}(seq) WHERE state = 'dead';
+         CREATE INDEX IF NOT EXISTS done_{part}_backend ON done_{part}(backend, seq);
          CREATE TABLE IF NOT EXISTS attempt_{part}(
             seq INTEGER NOT NULL, slot INTEGER NOT NULL, at INTEGER NOT NULL,
             number INTEGER NOT NULL, took INTEGER NOT NULL, status INTEGER, outcome TEXT NOT NULL,
-            answer BLOB NOT NULL, PRIMARY KEY(seq, slot, at, number)) WITHOUT ROWID;"
+            answer BLOB NOT NULL, PRIMARY KEY(seq, slot, at, number)) WITHOUT ROWID;
+         CREATE TABLE IF NOT EXISTS refused_{part}(
+            seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, at INTEGER NOT NULL,
+            route TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
+            status INTEGER NOT NULL, is_whole INTEGER NOT NULL, provider_id TEXT, type TEXT,
+            client TEXT NOT NULL, facts TEXT NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL);
+         CREATE INDEX IF NOT EXISTS refused_{part}_reason ON refused_{part}(reason, seq);
+         CREATE INDEX IF NOT EXISTS refused_{part}_route ON refused_{part}(route, seq);
+         CREATE INDEX IF NOT EXISTS refused_{part}_client ON refused_{part}(client, seq);"
     ))
 }
 
@@ -130,8 +178,15 @@ pub(super) fn create_partition(transaction: &Transaction<'_>, part: u32) -> rusq
 pub(super) fn drop_partition(transaction: &Transaction<'_>, part: u32) -> rusqlite::Result<()> {
     transaction.execute_batch(&format!(
         "DROP TABLE IF EXISTS event_{part}; DROP TABLE IF EXISTS payload_{part};
-         DROP TABLE IF EXISTS done_{part}; DROP TABLE IF EXISTS attempt_{part};"
+         DROP TABLE IF EXISTS done_{part}; DROP TABLE IF EXISTS attempt_{part};
+         DROP TABLE IF EXISTS refused_{part};"
     ))
+}
+
+/// Whether a table has a row.
+pub(super) fn has_rows(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = format!("SELECT EXISTS(SELECT 1 FROM {table})");
+    connection.query_row(&sql, [], |row| row.get(0))
 }
 
 /// The partitions that exist, oldest first.

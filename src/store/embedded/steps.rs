@@ -3,7 +3,7 @@
 //! Nothing here touches memory: what a transaction will have done is gathered in [`Effects`] and
 //! applied after its commit.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -13,17 +13,14 @@ use super::codec::{self, day, micros};
 use super::queue::{Change, Live};
 use super::schema::{self, Bucket, Partition};
 use crate::store::{
-    Accept, Accepted, Attempt, DedupClaim, End, Event, EventId, LaneRule, Logged, Next, Revive,
-    Room, Settled, Settlement, Token,
+    Accept, Accepted, Attempt, DedupClaim, End, Event, EventId, LaneRule, Logged, NewDelivery,
+    Next, Note, Refused, Room, Settled, Settlement, Token,
 };
-
-/// How many deliveries are revived in one transaction.
-pub(super) const REVIVED_MAX: usize = 1000;
 
 /// The tables that are known to exist.
 #[derive(Default)]
 pub(super) struct Tables {
-    partitions: HashMap<u32, Partition>,
+    pub(super) partitions: HashMap<u32, Partition>,
     buckets: BTreeMap<u32, Bucket>,
 }
 
@@ -127,35 +124,14 @@ impl Steps<'_> {
         let Some((seq, part)) = self.insert_event(event)? else {
             return Ok(Accepted::New);
         };
-        for delivery in &item.deliveries {
-            let lane = delivery.lane.map_or(0, |lane| lane.max(1));
-            let due = micros(delivery.due);
+        if item.was_refused {
+            let tables = self.tables.partition(self.transaction, part)?;
             self.transaction
-                .prepare_cached(
-                    "INSERT INTO queue(seq, slot, part, due, route, backend, lane, attempts) \
-                     VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                )?
-                .execute(params![
-                    seq,
-                    delivery.slot,
-                    part,
-                    due,
-                    event.route,
-                    delivery.backend,
-                    lane.cast_signed(),
-                    delivery.attempts
-                ])?;
-            let backend = self.shared.queue().names.number(&delivery.backend);
-            self.effects.added.push(Live {
-                due,
-                seq,
-                slot: delivery.slot,
-                lane,
-                part,
-                backend,
-                route,
-                attempts: u16::try_from(delivery.attempts).unwrap_or(u16::MAX),
-            });
+                .prepare_cached(&tables.delete_refused)?
+                .execute([event.id.as_bytes()])?;
+        }
+        for delivery in &item.deliveries {
+            self.insert_live(part, seq, &event.route, delivery)?;
         }
         self.effects.depth += count;
         self.effects.bytes += bytes_of(event);
@@ -167,6 +143,47 @@ impl Steps<'_> {
             self.remember(claim, &event.id, None)?;
         }
         Ok(Accepted::New)
+    }
+
+    fn insert_live(
+        &mut self,
+        part: u32,
+        seq: i64,
+        route: &str,
+        delivery: &NewDelivery,
+    ) -> rusqlite::Result<()> {
+        let lane = delivery.lane.map_or(0, |lane| lane.max(1));
+        let due = micros(delivery.due);
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO queue(seq, slot, part, due, route, backend, lane, attempts) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                seq,
+                delivery.slot,
+                part,
+                due,
+                route,
+                delivery.backend,
+                lane.cast_signed(),
+                delivery.attempts
+            ])?;
+        let mut queue = self.shared.queue();
+        let live = Live {
+            due,
+            seq,
+            slot: delivery.slot,
+            lane,
+            part,
+            backend: queue.names.number(&delivery.backend),
+            route: queue.names.number(route),
+            attempts: u16::try_from(delivery.attempts).unwrap_or(u16::MAX),
+            since: 0,
+        };
+        drop(queue);
+        self.effects.added.push(live);
+        Ok(())
     }
 
     fn is_full(&self, item: &Accept, route: u16, count: u64) -> Option<Room> {
@@ -211,6 +228,8 @@ impl Steps<'_> {
                 micros(event.received_at),
                 event.route,
                 event.facts.provider_event_id,
+                event.facts.event_type,
+                event.facts.client,
                 codec::encode_facts(&event.facts)
             ])?;
         if inserted == 0 {
@@ -298,7 +317,43 @@ impl Steps<'_> {
         Ok(())
     }
 
-    pub(super) fn log(&mut self, logged: &Logged) -> rusqlite::Result<()> {
+    pub(super) fn note(&mut self, note: &Note) -> rusqlite::Result<()> {
+        match note {
+            Note::Proxied(logged) => self.log(logged),
+            Note::Refused { event, refused } => self.insert_refused(event, refused),
+        }
+    }
+
+    fn insert_refused(&mut self, event: &Event, refused: &Refused) -> rusqlite::Result<()> {
+        let seq = *self.next_seq;
+        let part = day(codec::id_micros(&event.id));
+        let tables = self.tables.partition(self.transaction, part)?;
+        let inserted = self
+            .transaction
+            .prepare_cached(&tables.insert_refused)?
+            .execute(params![
+                seq,
+                event.id.as_bytes(),
+                micros(event.received_at),
+                event.route,
+                refused.reason,
+                refused.detail,
+                refused.status,
+                refused.body_is_whole,
+                event.facts.provider_event_id,
+                event.facts.event_type,
+                event.facts.client,
+                codec::encode_facts(&event.facts),
+                &codec::encode_head(&event.head)[..],
+                &event.body[..]
+            ])?;
+        if inserted > 0 {
+            *self.next_seq += 1;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, logged: &Logged) -> rusqlite::Result<()> {
         let event = logged.event.as_ref();
         if let Some((seq, part)) = self.insert_event(event)? {
             let end = match &logged.end {
@@ -360,10 +415,8 @@ impl Steps<'_> {
             slot: live.slot,
         };
         let backend = self.shared.queue().names.name(live.backend);
-        let at = item
-            .attempt
-            .as_ref()
-            .map_or(live.due, |attempt| micros(attempt.at));
+        let at = item.attempt.as_ref().map_or(item.at, |attempt| attempt.at);
+        let at = micros(at);
         let change = match &item.next {
             Next::Delivered => {
                 self.delete_live(&live)?;
@@ -424,138 +477,6 @@ impl Steps<'_> {
             ])?;
         Ok(())
     }
-
-    /// Brings deliveries back that ended before `due`: at most [`REVIVED_MAX`] of the dead.
-    pub(super) fn revive(&mut self, which: &Revive, due: i64) -> rusqlite::Result<u64> {
-        let ended = match which {
-            Revive::Events(ids) => self.ended_of(ids)?,
-            Revive::Dead { route, backend } => {
-                self.dead(route.as_deref(), backend.as_deref(), due)?
-            }
-        };
-        let count = u64::try_from(ended.len()).unwrap_or(u64::MAX);
-        for (place, route, backend) in ended {
-            self.revive_one(place, &route, &backend, due)?;
-        }
-        Ok(count)
-    }
-
-    /// Drops a partition. A lane that waits for one of its dead goes on: nobody can revive it now.
-    pub(super) fn drop_partition(&mut self, part: u32) -> rusqlite::Result<()> {
-        let mut statement = self.transaction.prepare(&format!(
-            "DELETE FROM parked WHERE seq IN (SELECT seq FROM event_{part}) \
-             RETURNING backend, lane"
-        ))?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let backend: String = row.get(0)?;
-            let backend = self.shared.queue().names.number(&backend);
-            let lane = row.get::<_, i64>(1)?.cast_unsigned();
-            self.effects.unparked.push((backend, lane));
-        }
-        drop(rows);
-        drop(statement);
-        schema::drop_partition(self.transaction, part)
-    }
-
-    fn ended_of(&self, ids: &[EventId]) -> rusqlite::Result<Vec<(Place, String, String)>> {
-        let mut ended = Vec::new();
-        let ids: BTreeSet<&EventId> = ids.iter().collect();
-        for id in ids {
-            let part = day(codec::id_micros(id));
-            if !self.tables.partitions.contains_key(&part) {
-                continue;
-            }
-            let mut statement = self.transaction.prepare_cached(&format!(
-                "SELECT d.seq, d.slot, e.route, d.backend FROM event_{part} e \
-                 JOIN done_{part} d ON d.seq = e.seq WHERE e.id = ?1"
-            ))?;
-            let rows = statement.query_map(params![id.as_bytes()], |row| ended_row(row, part))?;
-            for row in rows {
-                ended.push(row?);
-            }
-        }
-        Ok(ended)
-    }
-
-    fn dead(
-        &self,
-        route: Option<&str>,
-        backend: Option<&str>,
-        before: i64,
-    ) -> rusqlite::Result<Vec<(Place, String, String)>> {
-        let mut ended = Vec::new();
-        let mut parts: Vec<u32> = self.tables.partitions.keys().copied().collect();
-        parts.sort_unstable();
-        for part in parts {
-            let left = REVIVED_MAX.saturating_sub(ended.len());
-            let mut statement = self.transaction.prepare_cached(&format!(
-                "SELECT d.seq, d.slot, e.route, d.backend FROM done_{part} d \
-                 JOIN event_{part} e ON e.seq = d.seq WHERE d.state = 'dead' AND d.at < ?4 \
-                 AND (?1 IS NULL OR e.route = ?1) AND (?2 IS NULL OR d.backend = ?2) \
-                 ORDER BY d.seq LIMIT ?3"
-            ))?;
-            let rows = statement.query_map(params![route, backend, left, before], |row| {
-                ended_row(row, part)
-            })?;
-            for row in rows {
-                ended.push(row?);
-            }
-        }
-        Ok(ended)
-    }
-
-    fn revive_one(
-        &mut self,
-        place: Place,
-        route: &str,
-        backend: &str,
-        due: i64,
-    ) -> rusqlite::Result<()> {
-        let Place { part, seq, slot } = place;
-        let lane = self
-            .transaction
-            .prepare_cached("DELETE FROM parked WHERE seq = ?1 AND slot = ?2 RETURNING lane")?
-            .query_row(params![seq, slot], |row| row.get::<_, i64>(0))
-            .optional()?
-            .unwrap_or_default()
-            .cast_unsigned();
-        let tables = self.tables.partition(self.transaction, part)?;
-        self.transaction
-            .prepare_cached(&tables.delete_done)?
-            .execute(params![seq, slot])?;
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO queue(seq, slot, part, due, route, backend, lane, attempts) \
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
-            )?
-            .execute(params![
-                seq,
-                slot,
-                part,
-                due,
-                route,
-                backend,
-                lane.cast_signed()
-            ])?;
-        let mut queue = self.shared.queue();
-        let live = Live {
-            due,
-            seq,
-            slot,
-            lane,
-            part,
-            backend: queue.names.number(backend),
-            route: queue.names.number(route),
-            attempts: 0,
-        };
-        drop(queue);
-        match lane {
-            0 => self.effects.added.push(live),
-            _ => self.effects.heads.push(live),
-        }
-        Ok(())
-    }
 }
 
 /// Where the rows of a delivery are.
@@ -564,15 +485,6 @@ struct Place {
     part: u32,
     seq: i64,
     slot: u16,
-}
-
-fn ended_row(row: &rusqlite::Row<'_>, part: u32) -> rusqlite::Result<(Place, String, String)> {
-    let place = Place {
-        part,
-        seq: row.get(0)?,
-        slot: row.get(1)?,
-    };
-    Ok((place, row.get(2)?, row.get(3)?))
 }
 
 /// What an event takes, without what the engine needs around it.

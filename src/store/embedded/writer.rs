@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::inbox::{AcceptJob, Batch, Chore, SettleJob, Work};
+use super::inbox::{AcceptJob, Answer, Batch, Chore, SettleJob, Work};
 use super::queue::{Names, Queue};
-use super::steps::{Effects, REVIVED_MAX, Steps, Tables, bytes_of};
-use super::{Shared, checkpoint, load, schema};
+use super::steps::{Effects, Steps, Tables, bytes_of};
+use super::{Shared, checkpoint, codec, load, schema};
 use crate::store::fault_point::{self, Point};
-use crate::store::{Accepted, Retained, Retention, Revive, Settled, StoreError};
+use crate::store::{Accepted, Retained, Retention, Settled, StoreError};
 
 /// How often a disk that failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
@@ -107,8 +107,8 @@ impl Writer {
                 settles: vec![job],
                 ..Batch::default()
             }))
-            .chain(batch.logs.into_iter().map(|logged| Batch {
-                logs: vec![logged],
+            .chain(batch.logs.into_iter().map(|note| Batch {
+                logs: vec![note],
                 ..Batch::default()
             }));
         for batch in apart {
@@ -137,8 +137,8 @@ impl Writer {
                     job.items.iter().map(|item| steps.settle(item)).collect();
                 answers.settled.push(settled?);
             }
-            for logged in &batch.logs {
-                steps.log(logged)?;
+            for note in &batch.logs {
+                steps.note(note)?;
             }
             Ok(answers)
         })?;
@@ -200,8 +200,8 @@ impl Writer {
     /// Forgets the oldest days that nothing waits for: what is to be accepted counts more.
     fn make_room(&mut self, bytes: u64) {
         let policy = Retention {
-            before: Timestamp::MIN,
             bytes_max: Some(self.shared.options.bytes_max.saturating_sub(bytes)),
+            ..Retention::of_all(Timestamp::MIN)
         };
         match self.retain(policy, 0) {
             Ok(Retained {
@@ -328,20 +328,24 @@ impl Writer {
 
     fn chore(&mut self, chore: Chore) {
         let broken = match chore {
-            Chore::Revive { which, due, answer } => {
-                let (done, broken) = self.told(|writer| writer.revive(&which, due));
-                let _ = answer.send(done);
-                broken
+            Chore::Redeliver { items, due, answer } => {
+                self.step(answer, |steps| steps.redeliver(&items, due))
             }
+            Chore::Discard { seq, slot, answer } => {
+                self.step(answer, |steps| steps.discard(seq, slot))
+            }
+            Chore::Act { act, answer } => self.step(answer, |steps| steps.act(&act)),
+            Chore::Put {
+                shelf,
+                key,
+                document,
+                answer,
+            } => self.step(answer, |steps| steps.put(shelf, &key, document.as_deref())),
             Chore::Retain {
                 policy,
                 now,
                 answer,
-            } => {
-                let (done, broken) = self.told(|writer| writer.retain(policy, now));
-                let _ = answer.send(done);
-                broken
-            }
+            } => self.told(answer, |writer| writer.retain(policy, now)),
         };
         if let Some(broken) = broken
             && let Some(error) = self.trouble(&broken)
@@ -351,44 +355,39 @@ impl Writer {
         checkpoint::after_commit(&self.shared, &self.connection);
     }
 
-    /// Does something; what its caller is told of a failure, and the failure.
-    fn told<T>(
+    /// Does something in a transaction of its own, and tells who asked for it.
+    fn step<T>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, Broken>,
-    ) -> (Result<T, StoreError>, Option<Broken>) {
-        match work(self) {
-            Ok(done) => (Ok(done), None),
-            Err(broken) => (Err(self.shared.error(broken.error())), Some(broken)),
-        }
+        answer: Answer<T>,
+        step: impl FnOnce(&mut Steps<'_>) -> rusqlite::Result<T>,
+    ) -> Option<Broken> {
+        self.told(answer, |writer| {
+            let shared = writer.shared.clone();
+            let (done, effects, _) = writer.transaction(&shared, step)?;
+            writer.apply(effects);
+            Ok(done)
+        })
     }
 
-    fn revive(&mut self, which: &Revive, due: i64) -> Result<u64, Broken> {
-        let shared = self.shared.clone();
-        let (count, effects, _) = self.transaction(&shared, |steps| steps.revive(which, due))?;
-        self.apply(effects);
-        Ok(count)
+    /// Does something and tells who asked for it; what is left is how it failed.
+    fn told<T>(
+        &mut self,
+        answer: Answer<T>,
+        work: impl FnOnce(&mut Self) -> Result<T, Broken>,
+    ) -> Option<Broken> {
+        let (done, broken) = match work(self) {
+            Ok(done) => (Ok(done), None),
+            Err(broken) => (Err(self.shared.error(broken.error())), Some(broken)),
+        };
+        // Who asked may have left.
+        let _ = answer.send(done);
+        broken
     }
 
     fn retain(&mut self, policy: Retention, now: i64) -> Result<Retained, Broken> {
-        let shared = self.shared.clone();
-        let before = super::codec::day(super::codec::micros(policy.before));
         let mut retained = Retained::default();
         for part in schema::partitions(&self.connection)? {
-            let is_old = part < before;
-            let is_too_much = policy.bytes_max.is_some_and(|max| self.used_bytes >= max);
-            if !is_old && !is_too_much {
-                break;
-            }
-            if self.shared.queue().holds_part(part) {
-                retained.partitions_held += 1;
-                continue;
-            }
-            let ((), effects, _) = self.transaction(&shared, |steps| steps.drop_partition(part))?;
-            self.apply(effects);
-            self.tables.forget_partition(part);
-            self.connection.flush_prepared_statement_cache();
-            retained.partitions_dropped += 1;
-            self.has_free_pages = true;
+            self.retain_partition(part, &policy, &mut retained)?;
         }
         for day in self.tables.buckets_before(now) {
             self.connection
@@ -398,6 +397,73 @@ impl Writer {
             self.weigh();
         }
         Ok(retained)
+    }
+
+    fn retain_partition(
+        &mut self,
+        part: u32,
+        policy: &Retention,
+        retained: &mut Retained,
+    ) -> Result<(), Broken> {
+        let is_over = |cut: Timestamp| part < codec::day(codec::micros(cut));
+        let is_live = self.shared.queue().holds_part(part);
+        if (is_over(policy.refused_before) || self.is_too_much(policy))
+            && !is_over(policy.dead_before)
+        {
+            self.empty("refused", part)?;
+        }
+        let is_old = is_over(policy.delivered_before) && is_over(policy.refused_before);
+        let is_kept = !is_over(policy.dead_before) && self.has_dead(part)?;
+        if self.is_too_much(policy) || is_old && !is_kept {
+            if is_live {
+                retained.partitions_held += 1;
+                return Ok(());
+            }
+            let shared = self.shared.clone();
+            let ((), effects, _) = self.transaction(&shared, |steps| steps.drop_partition(part))?;
+            self.apply(effects);
+            self.tables.forget_partition(part);
+            self.connection.flush_prepared_statement_cache();
+            retained.partitions_dropped += 1;
+            self.has_free_pages = true;
+            return Ok(());
+        }
+        if is_live {
+            return Ok(());
+        }
+        if is_over(policy.delivered_before) {
+            let shared = self.shared.clone();
+            let (shed, effects, _) = self.transaction(&shared, |steps| steps.shed(part))?;
+            self.apply(effects);
+            self.has_free_pages |= shed > 0;
+            retained.events_dropped += shed;
+        }
+        if is_over(policy.attempts_before) {
+            self.empty("attempt", part)?;
+        }
+        Ok(())
+    }
+
+    fn is_too_much(&self, policy: &Retention) -> bool {
+        policy.bytes_max.is_some_and(|max| self.used_bytes >= max)
+    }
+
+    fn has_dead(&self, part: u32) -> rusqlite::Result<bool> {
+        schema::has_rows(
+            &self.connection,
+            &format!("done_{part} WHERE state = 'dead'"),
+        )
+    }
+
+    fn empty(&mut self, table: &str, part: u32) -> Result<(), Broken> {
+        if !schema::has_rows(&self.connection, &format!("{table}_{part}"))? {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        let ((), effects, _) = self.transaction(&shared, |steps| steps.empty(table, part))?;
+        self.apply(effects);
+        self.has_free_pages = true;
+        Ok(())
     }
 
     /// Looks how many bytes of the file hold something.
@@ -491,13 +557,14 @@ fn refuse(accepts: Vec<AcceptJob>, settles: Vec<SettleJob>, error: &StoreError) 
 }
 
 fn refuse_chore(chore: Chore, error: &StoreError) {
+    fn refuse<T>(answer: Answer<T>, error: &StoreError) {
+        let _ = answer.send(Err(error.clone()));
+    }
     match chore {
-        Chore::Revive { answer, .. } => {
-            let _ = answer.send(Err(error.clone()));
-        }
-        Chore::Retain { answer, .. } => {
-            let _ = answer.send(Err(error.clone()));
-        }
+        Chore::Redeliver { answer, .. } => refuse(answer, error),
+        Chore::Discard { answer, .. } => refuse(answer, error),
+        Chore::Act { answer, .. } | Chore::Put { answer, .. } => refuse(answer, error),
+        Chore::Retain { answer, .. } => refuse(answer, error),
     }
 }
 
@@ -509,11 +576,6 @@ pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     };
     let pages = value("page_count")?.saturating_sub(value("freelist_count")?);
     Ok(pages.saturating_mul(value("page_size")?))
-}
-
-/// Whether a revival may have left some for another transaction.
-pub(super) fn may_have_more(which: &Revive, count: u64) -> bool {
-    matches!(which, Revive::Dead { .. }) && count >= u64::try_from(REVIVED_MAX).unwrap_or(u64::MAX)
 }
 
 /// The queue of an engine that has just been opened.

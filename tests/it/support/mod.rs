@@ -23,6 +23,7 @@ pub mod client;
 pub mod gateway;
 pub mod github;
 pub mod h2c;
+pub mod operator;
 pub mod sdk;
 pub mod tls;
 

@@ -1,0 +1,343 @@
+//! What operators ask of a store: refused requests, searches, deliveries made again or given up.
+
+use super::*;
+
+async fn listed(store: &Arc<dyn Store>, filter: Filter) -> Vec<EventId> {
+    let page = store.list(filter, None, 100).await.unwrap();
+    assert_eq!(page.next, None);
+    page.events.iter().map(|shown| shown.event.id).collect()
+}
+
+fn refused(reason: &str) -> Refused {
+    Refused {
+        reason: reason.into(),
+        detail: "no secret fits".into(),
+        status: 401,
+        body_is_whole: true,
+    }
+}
+
+/// Notes a refusal, and waits until it is in the log.
+async fn refuse(store: &Arc<dyn Store>, event: Event, refused: Refused) -> EventId {
+    let id = event.id;
+    let event = Arc::new(event);
+    store.record(Note::Refused { event, refused });
+    let noted = async {
+        while store.event(id).await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), noted)
+        .await
+        .unwrap();
+    id
+}
+
+#[tokio::test]
+async fn refused_requests_stand_between_the_events() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let first = accept_new(&store, new_event(at(0))).await;
+    let mut bad = event_at(at(1));
+    bad.facts.client = "192.0.2.9".into();
+    let bad = refuse(&store, bad, refused("signature")).await;
+    let last = accept_new(&store, new_event(at(2))).await;
+    let is = |change: &dyn Fn(&mut Filter)| {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        filter
+    };
+    let check = async |filter: Filter, expected: &[EventId]| {
+        assert_eq!(listed(&store, filter.clone()).await, expected, "{filter:?}");
+        let count = store.count(filter.clone()).await.unwrap();
+        assert_eq!(count, expected.len() as u64, "{filter:?}");
+    };
+    check(is(&|_| {}), &[last, bad, first]).await;
+    check(is(&|f| f.verdict = Some(LogVerdict::Refused)), &[bad]).await;
+    check(
+        is(&|f| f.verdict = Some(LogVerdict::Accepted)),
+        &[last, first],
+    )
+    .await;
+    check(is(&|f| f.reason = Some("signature".into())), &[bad]).await;
+    check(is(&|f| f.reason = Some("rate".into())), &[]).await;
+    check(is(&|f| f.client = Some("192.0.2.9".into())), &[bad]).await;
+    check(is(&|f| f.backend = Some("app".into())), &[last, first]).await;
+    check(is(&|f| f.since = Some(at(1))), &[last, bad]).await;
+    check(is(&|f| f.until = Some(at(2))), &[bad, first]).await;
+    let shown = shown(&store, bad).await;
+    assert_eq!(shown.refused, Some(refused("signature")));
+    assert!(shown.deliveries.is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_request_that_is_accepted_is_one_no_more() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let event = event_at(at(0));
+    let id = refuse(&store, event.clone(), refused("signature")).await;
+    let mut item = from_event(event);
+    item.was_refused = true;
+    assert_eq!(accept_one(&store, item).await, Accepted::New);
+    assert_eq!(listed(&store, Filter::default()).await, [id]);
+    assert_eq!(shown(&store, id).await.refused, None);
+    assert_eq!(claim_one(&store, at(0)).await.event.id, id);
+}
+
+#[tokio::test]
+async fn text_is_found_in_heads_and_bodies() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mut event = event_at(at(0));
+    event.body = Bytes::from_static(b"{\"customer\": \"Cus_42\"}");
+    let body = accept_new(&store, from_event(event)).await;
+    let mut event = event_at(at(1));
+    event.head.headers.push("X-Customer", "cus_42");
+    let head = refuse(&store, event, refused("signature")).await;
+    accept_new(&store, new_event(at(2))).await;
+    let text = |text: &str| Filter {
+        text: Some(text.into()),
+        ..Filter::default()
+    };
+    assert_eq!(listed(&store, text("CUS_42")).await, [head, body]);
+    assert!(listed(&store, text("cus_43")).await.is_empty());
+    let both = Filter {
+        verdict: Some(LogVerdict::Accepted),
+        ..text("cus_42")
+    };
+    assert_eq!(listed(&store, both).await, [body]);
+}
+
+#[tokio::test]
+async fn a_search_for_text_is_bounded_and_goes_on() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mut event = event_at(at(0));
+    event.body = Bytes::from_static(b"needle");
+    let wanted = accept_new(&store, from_event(event)).await;
+    let mut many: Vec<Accept> = (0..25_000).map(|_| new_event(at(1))).collect();
+    many.iter_mut().for_each(|item| item.deliveries.clear());
+    while !many.is_empty() {
+        let some = many.split_off(many.len().saturating_sub(500));
+        store.accept(some).await.unwrap();
+    }
+    let filter = Filter {
+        text: Some("needle".into()),
+        ..Filter::default()
+    };
+    let first = store.list(filter.clone(), None, 10).await.unwrap();
+    assert!(first.events.is_empty());
+    assert!(first.next.is_some(), "it stopped on the way");
+    let second = store.list(filter, first.next, 10).await.unwrap();
+    assert_eq!(second.next, None);
+    assert_eq!(second.events[0].event.id, wanted);
+}
+
+#[tokio::test]
+async fn an_event_is_delivered_anew_and_to_others() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let id = accept_new(&store, new_event(at(0))).await;
+    let claimed = claim_one(&store, at(0)).await;
+    settle(&store, &claimed, at(0), Next::Delivered).await;
+    let to = |slot, backend: &str| Place {
+        slot,
+        backend: backend.into(),
+    };
+    let again = Redelivery {
+        id,
+        to: vec![to(0, "app"), to(7, "copy")],
+    };
+    let unknown = Redelivery {
+        id: EventId::new(on_day(90)),
+        to: vec![to(0, "app")],
+    };
+    let items = vec![again.clone(), unknown];
+    assert_eq!(store.redeliver(items, at(5)).await, Ok(2));
+    assert_eq!(
+        store.redeliver(vec![again], at(5)).await,
+        Ok(0),
+        "both are live"
+    );
+    assert_eq!(depth(&store), 2);
+    let claimed = claim_one(&store, at(5)).await;
+    assert_eq!((claimed.event.id, claimed.attempts), (id, 0));
+    let want = Want {
+        backend: "copy".into(),
+        max: 1,
+    };
+    let copy = store.claim(&[want], at(5), at(9)).await.unwrap();
+    assert_eq!((copy[0].event.id, copy[0].token.slot), (id, 7));
+}
+
+#[tokio::test]
+async fn a_delivery_that_waits_can_be_cancelled() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let id = accept_new(&store, new_event(at(100))).await;
+    let cancelled = store.cancel(id, 0, at(50)).await;
+    assert_eq!(cancelled, Ok(Cancelled::Done));
+    assert!(claim(&store, at(200)).await.is_empty());
+    assert_eq!(depth(&store), 0);
+    let one = shown(&store, id).await.deliveries.remove(0);
+    assert_eq!((one.state, one.at), (DeliveryState::Dead, at(50)));
+    assert_eq!(one.reason.as_deref(), Some(CANCELLED));
+    let again = store.cancel(id, 0, at(60)).await;
+    assert_eq!(again, Ok(Cancelled::NotLive));
+    let unknown = store.cancel(EventId::new(at(0)), 0, at(60)).await;
+    assert_eq!(unknown, Ok(Cancelled::NotLive));
+    store.close().await;
+    assert_eq!(depth(&bench.open()), 0, "after a restart, too");
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_being_made_cannot_be_cancelled() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let id = accept_new(&store, new_event(at(0))).await;
+    let claimed = claim_one(&store, at(0)).await;
+    let cancelled = store.cancel(id, 0, at(1)).await;
+    assert_eq!(cancelled, Ok(Cancelled::InFlight));
+    let settled = settle(&store, &claimed, at(2), Next::Delivered).await;
+    assert_eq!(settled, Settled::Done);
+}
+
+#[tokio::test]
+async fn a_parked_lane_goes_on_when_its_dead_head_is_discarded() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let first = accept_new(&store, in_lane(9, at(0))).await;
+    let second = accept_new(&store, in_lane(9, at(1))).await;
+    let head = claim_one(&store, at(1)).await;
+    settle(&store, &head, at(1), dead(LaneRule::Hold)).await;
+    assert!(claim(&store, at(2)).await.is_empty());
+    assert_eq!(store.cancel(first, 0, at(3)).await, Ok(Cancelled::Done));
+    assert_eq!(claim_one(&store, at(3)).await.event.id, second);
+}
+
+#[tokio::test]
+async fn what_was_done_is_listed_latest_first() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let act = |number: i64| Act {
+        at: at(number),
+        who: "ann".into(),
+        what: "replay".into(),
+        detail: format!("number {number}"),
+    };
+    for number in 0..5 {
+        store.act(act(number)).await.unwrap();
+    }
+    store.close().await;
+    let store = bench.open();
+    let first = store.acts(None, 3).await.unwrap();
+    assert_eq!(first.acts, [act(4), act(3), act(2)]);
+    let second = store.acts(first.next, 3).await.unwrap();
+    assert_eq!(second.acts, [act(1), act(0)]);
+    assert_eq!(second.next, None);
+    let foreign = store.acts(Some("x".into()), 3).await;
+    assert_eq!(foreign, Err(StoreError::Page));
+}
+
+#[tokio::test]
+async fn documents_stay_until_they_are_taken_away() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let put = async |store: &Arc<dyn Store>, key: &str, text: Option<&str>| {
+        let text = text.map(str::to_owned);
+        store.put(Shelf::Pauses, key.into(), text).await.unwrap();
+    };
+    put(&store, "b", Some("1")).await;
+    put(&store, "a", Some("2")).await;
+    put(&store, "b", Some("3")).await;
+    store.close().await;
+    let store = bench.open();
+    let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
+    let both = store.shelf(Shelf::Pauses).await.unwrap();
+    assert_eq!(both, [pair("a", "2"), pair("b", "3")]);
+    assert!(store.shelf(Shelf::Replays).await.unwrap().is_empty());
+    put(&store, "a", None).await;
+    assert_eq!(store.shelf(Shelf::Pauses).await.unwrap(), [pair("b", "3")]);
+}
+
+#[tokio::test]
+async fn each_class_is_kept_for_its_own_time() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let delivered = accept_new(&store, new_event(on_day(0))).await;
+    let claimed = claim_one(&store, on_day(0)).await;
+    settle(&store, &claimed, on_day(0), Next::Delivered).await;
+    let given_up = accept_new(&store, new_event(on_day(0))).await;
+    let claimed = claim_one(&store, on_day(0)).await;
+    settle(&store, &claimed, on_day(0), dead(LaneRule::Leave)).await;
+    let bad = refuse(&store, event_at(on_day(0)), refused("signature")).await;
+    let attempts = async |id| shown(&store, id).await.deliveries[0].attempts.len();
+    let keep_all = Retention::of_all(on_day(-5));
+    let retain = async |policy: Retention| {
+        while store
+            .retain(policy, on_day(9))
+            .await
+            .unwrap()
+            .may_have_more()
+        {}
+    };
+    retain(Retention {
+        refused_before: on_day(3),
+        ..keep_all
+    })
+    .await;
+    assert_eq!(store.event(bad).await, Ok(None));
+    assert_eq!(attempts(given_up).await, 1);
+    retain(Retention {
+        attempts_before: on_day(3),
+        ..keep_all
+    })
+    .await;
+    assert_eq!(attempts(given_up).await, 0);
+    retain(Retention {
+        delivered_before: on_day(3),
+        ..keep_all
+    })
+    .await;
+    assert_eq!(store.event(delivered).await, Ok(None));
+    assert_eq!(shown(&store, given_up).await.event.id, given_up);
+    retain(Retention::of_all(on_day(3))).await;
+    assert_eq!(store.event(given_up).await, Ok(None));
+}
+
+/// A file as version 1 made it, with an event that waits.
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let bench = Bench::new();
+    let event = event_at(at(0));
+    let file = bench.file();
+    file.execute_batch(include_str!("version_1.sql")).unwrap();
+    let facts = r#"{"client":"192.0.2.7","scheme":"https","verified":true,"event_type":"paid"}"#;
+    file.execute(
+        "INSERT INTO event_20783 VALUES(5, ?1, ?2, 'r', 'evt_1', ?3)",
+        rusqlite::params![event.id.as_bytes(), at(0).as_microsecond(), facts],
+    )
+    .unwrap();
+    file.execute_batch(
+        "INSERT INTO payload_20783 VALUES(5,
+            CAST('POST /hooks/r HTTP/1.1' || char(13, 10) AS BLOB), CAST('{}' AS BLOB));
+         INSERT INTO queue VALUES(5, 0, 20783, 0, 'r', 'app', 0, 2);",
+    )
+    .unwrap();
+    drop(file);
+    let store = bench.open();
+    let by_type = Filter {
+        event_type: Some("paid".into()),
+        ..Filter::default()
+    };
+    let by_client = Filter {
+        client: Some("192.0.2.7".into()),
+        ..Filter::default()
+    };
+    assert_eq!(listed(&store, by_type).await, [event.id]);
+    assert_eq!(listed(&store, by_client).await, [event.id]);
+    let claimed = claim_one(&store, at(0)).await;
+    assert_eq!((claimed.event.id, claimed.attempts), (event.id, 2));
+    let bad = refuse(&store, event_at(at(1)), refused("signature")).await;
+    assert_eq!(listed(&store, Filter::default()).await, [bad, event.id]);
+}
