@@ -386,7 +386,9 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_json::from_slice(self.body)
+        let mut body = serde_json::Deserializer::from_slice(self.body);
+        wire::object(&mut body)
+            .and_then(|read| body.end().map(|()| read))
             .map_err(|error| Problem::bad(format!("the body is not what it should be: {error}")))
     }
 

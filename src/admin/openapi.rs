@@ -11,7 +11,7 @@ use super::query::known;
 use super::replay::{NewReplay, Replay};
 use super::wire::{
     ActList, AttemptList, Cancelled, Event, EventList, Filter, Made, NewDelivery, ReplayList,
-    TailLine,
+    TailLine, moment_schema,
 };
 use crate::access::Level;
 
@@ -83,7 +83,7 @@ fn described(row: &Row, schemas: &mut SchemaGenerator) -> Value {
             Level::Read => "read",
             Level::Full => "full",
         },
-        "parameters": parameters(row),
+        "parameters": parameters(row, schemas),
         "responses": {
             success_status(row.operation): answer(row.operation, schemas),
             "default": {
@@ -155,7 +155,7 @@ fn content(media: &str, schema: Value) -> Value {
     json!({"description": "Done", "content": {media: {"schema": schema}}})
 }
 
-fn parameters(row: &Row) -> Vec<Value> {
+fn parameters(row: &Row, schemas: &mut SchemaGenerator) -> Vec<Value> {
     let in_path = row
         .path
         .split('/')
@@ -170,6 +170,11 @@ fn parameters(row: &Row) -> Vec<Value> {
     });
     let in_query = known(row.query).into_iter().map(|key| {
         let schema = match key {
+            "page" if row.query == Keys::Pages => {
+                json!({"type": "string", "pattern": "^[0-9]{1,18}$"})
+            }
+            "page" => json!({"type": "string", "pattern": "^[0-9]{1,9}-[0-9]{1,18}$"}),
+            "since" | "until" => moment_schema(schemas).to_value(),
             "limit" => json!({"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
             "state" if row.operation == Operation::ListDead => json!({"enum": ["dead"]}),
             "state" => json!({"enum": ["pending", "leased", "delivered", "dead"]}),

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::problem::Problem;
-use super::wire::Filter;
+use super::wire::{self, Filter};
 use crate::clock::Clock;
 use crate::delivery::view::view_of;
 use crate::dispatch::{ASKED_SLOT_FIRST, Dispatcher};
@@ -25,6 +25,8 @@ use crate::store::{DeliveryState, EventId, Place, Redelivery, Shelf, Shown, Stor
 
 /// The default speed of a bulk replay, in events a second.
 const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
+/// The highest speed that can be asked for.
+const RATE_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(99_999);
 /// The most events of one piece of work.
 const PIECE_MAX: u32 = 100;
 /// How long a store that fails is left alone.
@@ -62,6 +64,7 @@ pub enum ReplayState {
 #[serde(deny_unknown_fields)]
 pub struct NewReplay {
     /// The events. An empty filter means all of them.
+    #[serde(deserialize_with = "wire::object")]
     pub filter: Filter,
     /// Another backend than the event's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,11 +73,32 @@ pub struct NewReplay {
     #[serde(default)]
     pub config: Config,
     /// The most events in a second. Default: 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "rate"
+    )]
+    #[schemars(range(min = 1, max = 100_000))]
     pub rate: Option<NonZeroU32>,
     /// Only tell how many events there are.
     #[serde(default)]
     pub preview: bool,
+}
+
+/// A number without a fraction; `60.0` is one to JSON.
+fn rate<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let digits = number.to_string();
+    let whole = digits.strip_suffix(".0").unwrap_or(&digits);
+    match whole.parse::<NonZeroU32>() {
+        Ok(rate) if rate <= RATE_MAX => Ok(Some(rate)),
+        Ok(_) | Err(_) => {
+            let wanted = format!("`rate` is a whole number from 1 to {RATE_MAX}");
+            Err(serde::de::Error::custom(wanted))
+        }
+    }
 }
 
 /// A replay, under way or over.
@@ -239,7 +263,9 @@ impl Replays {
     pub(super) fn known_backend(&self, name: &str) -> Result<(), Problem> {
         match self.dispatcher.plan().roads.named(name) {
             Some(_) => Ok(()),
-            None => Err(Problem::bad(format!("`to`: there is no backend `{name}`"))),
+            None => Err(Problem::missing(format!(
+                "`to`: there is no backend `{name}`"
+            ))),
         }
     }
 
@@ -384,11 +410,11 @@ impl Replays {
         }
         match replay.config {
             Config::Stored => {
-                let state = replay.filter.state.map(super::wire::State::label);
+                let state = replay.filter.state.map(wire::State::label);
                 let is_meant = |one: &&crate::store::ShownDelivery| {
                     let backend = replay.filter.backend.as_deref();
                     backend.is_none_or(|backend| *one.backend == *backend)
-                        && state.is_none_or(|state| super::wire::state(state) == Some(one.state))
+                        && state.is_none_or(|state| wire::state(state) == Some(one.state))
                         && matches!(one.state, DeliveryState::Delivered | DeliveryState::Dead)
                 };
                 let meant = shown.deliveries.iter().filter(is_meant);

@@ -320,11 +320,13 @@ pub struct Filter {
     /// The state of that delivery, or of any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
-    /// Received at or after: a time (RFC 3339), or how long ago (`2h`, `3d 12h`).
+    /// Received at or after: a time (RFC 3339), or how long ago (`2h`, `3d`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "moment_or_null_schema")]
     pub since: Option<String>,
     /// Received before: a time, or how long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "moment_or_null_schema")]
     pub until: Option<String>,
     /// The provider's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -420,6 +422,34 @@ impl Filter {
             text: self.text.clone().filter(|text| !text.is_empty()),
         })
     }
+}
+
+/// How a moment is written. More is taken than is promised (`3d 12h`).
+pub(super) fn moment_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "anyOf": [
+            {"type": "string", "format": "date-time"},
+            {"type": "string", "pattern": "^[0-9]{1,3}[smhdw]$"},
+        ],
+    })
+}
+
+fn moment_or_null_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let moment = moment_schema(generator);
+    schemars::json_schema!({"anyOf": [moment, {"type": "null"}]})
+}
+
+/// Reads an object; a list of its values in order is none.
+pub(super) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let value = serde_json::Value::deserialize(deserializer)?;
+    if !value.is_object() {
+        return Err(serde::de::Error::custom("not a JSON object"));
+    }
+    T::deserialize(value).map_err(serde::de::Error::custom)
 }
 
 fn moment(text: &str, now: jiff::Timestamp) -> Option<jiff::Timestamp> {

@@ -4,6 +4,7 @@ mod admin_access;
 mod admin_limits;
 mod alerts;
 mod answers;
+mod api_contract;
 mod backend_tls;
 mod backends;
 mod bytes;

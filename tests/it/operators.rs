@@ -208,7 +208,7 @@ async fn a_refused_request_is_explained_and_accepted_once_its_secret_is_mended()
         200
     );
     let (status, _) = order(&gateway, &again, &json!({"to": "nowhere"})).await;
-    assert_eq!(status, 400);
+    assert_eq!(status, 404);
 }
 
 #[tokio::test]

@@ -86,7 +86,11 @@ pub async fn wait_for(gateway: &Gateway, path: &str, is: impl Fn(&Value) -> bool
 }
 
 pub fn has_events(count: usize) -> impl Fn(&Value) -> bool {
-    move |list| list["events"].as_array().is_some_and(|all| all.len() == count)
+    move |list| {
+        list["events"]
+            .as_array()
+            .is_some_and(|all| all.len() == count)
+    }
 }
 
 pub async fn command(gateway: &Gateway, args: &[&str]) -> Finished {
