@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Whatever is longer than a few lines is in scripts/.
 
-.PHONY: help demo test lint bench crash fuzz doc schema build-deps test-deps bench-deps fuzz-deps
+.PHONY: help demo test lint dist bench crash fuzz doc schema build-deps test-deps bench-deps fuzz-deps
 .DEFAULT_GOAL := help
 
 # How long each fuzz target runs.
@@ -27,12 +27,15 @@ lint: build-deps ## formatting and clippy, warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
 
-bench: bench-deps ## each stage by itself, then the whole program beside its peers
+dist: bench-deps ## the binary that is shipped, built by a profile of its own load
+	@sh scripts/dist.sh
+
+bench: dist ## each stage by itself, then the whole program beside its peers
 	cargo bench $(ARGS)
-	cargo build --profile dist
 	cargo build --profile dist --manifest-path benches/peers/bare-pingora/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	python3 benches/peers/run.py
 	python3 benches/peers/durable.py
+	python3 benches/peers/log.py
 
 crash: test-deps ## 200 rounds of killing the gateway while 64 senders send (ROUNDS=1000)
 	HOOKGATE_CRASH_ROUNDS=$(or $(ROUNDS),200) cargo test --test it crash:: -- --nocapture

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hookgate::clock::{Clock, SystemClock};
 use hookgate::event::{Head, Headers};
+use hookgate::store::cipher::Cipher;
 use hookgate::store::embedded::{Embedded, Options};
 use hookgate::store::{
     Accept, Accepted, DedupClaim, Event, EventId, Facts, NewDelivery, Next, Observer, Settlement,
@@ -76,6 +77,7 @@ fn open(folder: &Path) -> Arc<dyn Store> {
         depth_max: u64::MAX,
         bytes_max: u64::MAX,
         cache_bytes: 64 * 1024 * 1024,
+        cipher: Cipher::default(),
         vfs: None,
     };
     Arc::new(Embedded::open(options, SystemClock.now(), Arc::new(Silent)).unwrap())

@@ -386,6 +386,7 @@ fn open(
         depth_max: settings.depth_max,
         bytes_max: settings.bytes_max,
         cache_bytes: settings.cache_bytes,
+        cipher: settings.cipher.clone(),
         vfs: None,
     };
     let store = Embedded::open(options, clock.now(), metrics.clone())?;

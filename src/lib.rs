@@ -8,10 +8,12 @@
 //! - [`signature`]: the declarative grammar that verifies and signs; providers as data
 //! - [`delivery`] and [`outbound`]: what the backend gets, and how it is carried there
 //! - [`reload`]: a new file in place of the old one, while requests are in flight
-//! - [`admin`]: metrics and health
+//! - [`store`] and [`dispatch`]: what was accepted, on disk until it has arrived
+//! - [`admin`]: metrics, health, and the API: the log of events, replays, pauses
 //! - [`cli`]: one file for each command
 //!
-//! Beside the walk: [`event`] (the nouns), [`clock`], [`secret`], [`metrics`], [`request_log`].
+//! Beside the walk: [`event`] (the nouns), [`clock`], [`secret`], [`access`], [`redaction`], [`metrics`],
+//! [`request_log`].
 
 pub mod access;
 pub mod admin;

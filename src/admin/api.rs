@@ -12,14 +12,14 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::access::{Access, Visitor};
+use super::filter::Filter;
 use super::live::{BackendList, ConfigState, Live, RouteList};
 use super::operation::{self, BASE, Found, Operation, Row};
 use super::problem::Problem;
 use super::query::Query;
 use super::replay::{Config, NewReplay, Replay, ReplayState, Replays};
 use super::wire::{
-    self, ActList, AttemptList, Cancelled, Detail, Event, EventList, Filter, Made, NewDelivery,
-    ReplayList,
+    self, ActList, AttemptList, Cancelled, Detail, Event, EventList, Made, NewDelivery, ReplayList,
 };
 use super::{explain, openapi};
 use crate::access::{Level, Tokens};

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod api;
 pub mod explain;
+pub mod filter;
 pub mod live;
 pub mod openapi;
 mod operation;

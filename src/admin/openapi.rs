@@ -4,14 +4,14 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::explain::Explanation;
+use super::filter::{Filter, moment_schema};
 use super::live::{BackendList, ConfigState, RouteList};
 use super::operation::{BASE, Keys, Operation, ROWS, Row};
 use super::problem::Problem;
 use super::query::known;
 use super::replay::{NewReplay, Replay};
 use super::wire::{
-    ActList, AttemptList, Cancelled, Event, EventList, Filter, Made, NewDelivery, ReplayList,
-    TailLine, moment_schema,
+    ActList, AttemptList, Cancelled, Event, EventList, Made, NewDelivery, ReplayList, TailLine,
 };
 use crate::access::Level;
 

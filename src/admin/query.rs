@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::filter::Filter;
 use super::operation::Keys;
 use super::problem::Problem;
-use super::wire::Filter;
 
 /// The pairs of a query.
 #[derive(Debug, Default)]

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::filter::Filter;
 use super::problem::Problem;
-use super::wire::{self, Filter};
+use super::wire;
 use crate::clock::Clock;
 use crate::delivery::view::view_of;
 use crate::dispatch::{ASKED_SLOT_FIRST, Dispatcher};

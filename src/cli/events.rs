@@ -13,8 +13,9 @@ use super::operator::{Gateway, Next, Where, block_on};
 use super::style::{self, Paint};
 use super::table::Table;
 use crate::admin::api;
+use crate::admin::filter::Filter;
 use crate::admin::query::Query;
-use crate::admin::wire::{Delivery, Detail, Event, EventList, Filter, TailLine, Verdict};
+use crate::admin::wire::{Delivery, Detail, Event, EventList, TailLine, Verdict};
 use crate::clock::{Clock, SystemClock};
 
 /// How many events are fetched at a time where all are wanted.

@@ -73,7 +73,7 @@ impl Where {
         let Some(store) = &config.store else {
             bail!("{unreachable:#}, and {} names no store", path.display());
         };
-        let log = Reading::open(&store.folder)?;
+        let log = Reading::open(&store.folder, store.cipher.clone())?;
         style::note(format!(
             "the gateway does not answer; reading {}",
             store.folder.display()

@@ -32,6 +32,7 @@ use crate::request_log::HeaderChoice;
 use crate::secret::SecretSource;
 use crate::signature::Presets;
 use crate::store::Retention;
+use crate::store::cipher::Cipher;
 pub use compile::near;
 use fault::{Fault, Report};
 use raw::server::LogFormat;
@@ -121,6 +122,8 @@ pub struct StoreSettings {
     pub cache_bytes: u64,
     /// How long what has ended is remembered.
     pub keep: Keep,
+    /// What heads and bodies are sealed with.
+    pub cipher: Cipher,
 }
 
 /// How long what has ended is remembered.

@@ -10,6 +10,7 @@
 //!
 //! What is due, who may try and what an outcome means is decided by others.
 
+pub mod cipher;
 pub mod embedded;
 pub mod fault_point;
 pub mod log;
@@ -154,6 +155,17 @@ pub enum StoreError {
         found: u32,
         /// Ours.
         known: u32,
+    },
+    /// Part of it is sealed with a key that is not there.
+    #[error(
+        "part of the store in {path} is sealed with key {id}, which is not among \
+         `store.encryption`: add it back behind the others"
+    )]
+    Key {
+        /// The folder.
+        path: String,
+        /// The id of the key, a hash of it.
+        id: String,
     },
     /// The store cannot be opened.
     #[error("cannot open the store in {path}: {detail}")]

@@ -24,8 +24,10 @@ const CANARY: &str = "canary";
 const UPDATE: &str = "UPDATE_EXPECTED";
 
 /// The secrets that the examples ask for.
-const SECRETS: [(&str, &str); 18] = [
+const SECRETS: [(&str, &str); 21] = [
+    ("ANN_TOKEN", "hookgate-example-token-of-ann"),
     ("BILLING", "whsec_hookgateExampleBilling"),
+    ("DASHBOARD_TOKEN", "hookgate-example-token-to-look"),
     ("GITHUB", "It's a Secret to Everybody"),
     ("GITHUB_NEW", "the new secret"),
     ("GITHUB_OLD", "the old secret"),
@@ -36,6 +38,7 @@ const SECRETS: [(&str, &str); 18] = [
     ("SCRIPTS", "hookgate-example-bearer"),
     ("SHOPIFY", "hush"),
     ("SLACK", "8f742231b10e8888abcd99yyyzzz85a5"),
+    ("STORE_KEY", "hookgate-example-key-of-the-store"),
     ("STRIPE", "whsec_hookgateExampleSecret"),
     ("SVIX", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ("SVIX_STAGING", "whsec_plJ3nmyCDGBKInavdOK15jsl"),

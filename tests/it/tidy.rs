@@ -146,7 +146,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     ("request_log", &["event", "redaction"]),
     ("secret", &[]),
     ("signature", &["event", "secret"]),
-    ("store", &["event"]),
+    ("store", &["event", "secret"]),
 ];
 
 /// Where Pingora's types may appear.

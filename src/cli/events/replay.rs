@@ -8,8 +8,9 @@ use anyhow::bail;
 use clap::Args;
 
 use super::Chosen;
+use crate::admin::filter::Filter;
 use crate::admin::replay::{Config, NewReplay, Replay as Progress, ReplayState};
-use crate::admin::wire::{Filter, Made, NewDelivery};
+use crate::admin::wire::{Made, NewDelivery};
 use crate::cli::Outcome;
 use crate::cli::operator::{Gateway, Where};
 use crate::cli::style::{self, Paint};

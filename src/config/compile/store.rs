@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Compiler, value};
-use crate::config::decode::Field;
+use crate::config::decode::{Field, OneOrMany};
 use crate::config::raw::File;
 use crate::config::raw::store::Store;
 use crate::config::units::Period;
 use crate::config::{Keep, StoreSettings};
 use crate::ingress::Route;
+use crate::store::cipher::Cipher;
 
 const FOLDER: &str = "data";
 const DEPTH_MAX: u64 = 1_000_000;
@@ -18,6 +19,8 @@ const SIZE_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
 /// The store's own tables take a part of this already.
 const SIZE_BYTES_FLOOR: u64 = 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// A shorter key could be guessed.
+const KEY_CHARS_MIN: usize = 16;
 const KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Compiler<'_> {
@@ -49,7 +52,28 @@ impl Compiler<'_> {
                 CACHE_BYTES,
             ),
             keep: self.keep(raw),
+            cipher: self.cipher(raw),
         })
+    }
+
+    fn cipher(&mut self, raw: Option<&Store>) -> Cipher {
+        let Some(field) = raw.and_then(|raw| raw.encryption.as_ref()) else {
+            return Cipher::default();
+        };
+        let mut secrets = Vec::new();
+        for field in field.get().into_iter().flatten() {
+            let Some(secret) = field.get() else { continue };
+            if secret.expose().len() < KEY_CHARS_MIN {
+                let help = "make one with `openssl rand -hex 32`";
+                self.fault_with_help(field.span, "this key can be guessed", help);
+            }
+            secrets.push(secret.clone());
+        }
+        if field.get().is_some_and(OneOrMany::is_empty) {
+            let help = "leave `encryption` out if nothing is to be sealed";
+            self.fault_with_help(field.span, "an empty list seals nothing", help);
+        }
+        Cipher::new(&secrets)
     }
 
     fn keep(&mut self, raw: Option<&Store>) -> Keep {

@@ -5,8 +5,9 @@ use std::num::NonZeroU64;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::decode::Field;
+use crate::config::decode::{Field, OneOrMany};
 use crate::config::units::{Period, Size};
+use crate::secret::Secret;
 
 /// Where events are kept until they have arrived, and remembered afterwards.
 #[derive(Deserialize, JsonSchema)]
@@ -21,6 +22,9 @@ pub struct Store {
     pub size_max: Option<Field<Size>>,
     /// Bytes of page cache. Default: 64MiB.
     pub cache: Option<Field<Size>>,
+    /// Secrets that headers and bodies are sealed with on disk (XChaCha20-Poly1305): the first seals,
+    /// all of them open. Each of 16 characters or more. Default: nothing is sealed.
+    pub encryption: Option<Field<OneOrMany<Secret>>>,
     /// How long events are remembered that have arrived. Default: 7d.
     pub keep: Option<Field<Period>>,
     /// How long events are remembered that were given up. Default: as long as `keep`.

@@ -5,9 +5,10 @@
 use super::{Key, Kind, Node, Span};
 
 /// Keys whose literal values are secrets, together with everything below them.
-const SECRET_KEYS: [&str; 11] = [
+const SECRET_KEYS: [&str; 12] = [
     "secret",
     "secrets",
+    "encryption",
     "password",
     "token",
     "verify_token",

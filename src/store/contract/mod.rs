@@ -18,6 +18,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
+use super::cipher::Cipher;
 use super::embedded::{Embedded, Options};
 use super::*;
 use crate::event::{Head, Headers};
@@ -27,6 +28,7 @@ struct Bench {
     folder: TempDir,
     depth_max: u64,
     bytes_max: u64,
+    cipher: Cipher,
     vfs: Option<String>,
 }
 
@@ -42,6 +44,7 @@ impl Bench {
             folder: tempfile::tempdir().unwrap(),
             depth_max: 1_000_000,
             bytes_max: u64::MAX,
+            cipher: Cipher::default(),
             vfs: None,
         }
     }
@@ -52,6 +55,7 @@ impl Bench {
             depth_max: self.depth_max,
             bytes_max: self.bytes_max,
             cache_bytes: 4 * 1024 * 1024,
+            cipher: self.cipher.clone(),
             vfs: self.vfs.clone(),
         };
         Ok(Arc::new(Embedded::open(options, at(0), Arc::new(Silent))?))

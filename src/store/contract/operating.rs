@@ -1,6 +1,7 @@
 //! What operators ask of a store: refused requests, searches, deliveries made again or given up.
 
 use super::*;
+use crate::secret::Secret;
 
 async fn listed(store: &Arc<dyn Store>, filter: Filter) -> Vec<EventId> {
     let page = store.list(filter, None, 100).await.unwrap();
@@ -340,4 +341,105 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     assert_eq!((claimed.event.id, claimed.attempts), (event.id, 2));
     let bad = refuse(&store, event_at(at(1)), refused("signature")).await;
     assert_eq!(listed(&store, Filter::default()).await, [bad, event.id]);
+}
+
+fn cipher(secrets: &[&str]) -> Cipher {
+    let secrets: Vec<Secret> = secrets.iter().map(|&secret| Secret::new(secret)).collect();
+    Cipher::new(&secrets)
+}
+
+/// Everything that lies in a folder, in one piece.
+fn bytes_of(bench: &Bench) -> Vec<u8> {
+    let entries = std::fs::read_dir(bench.path()).unwrap();
+    let files = entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    files.collect::<Vec<_>>().concat()
+}
+
+#[tokio::test]
+async fn what_is_sealed_is_not_on_disk_and_arrives_all_the_same() {
+    let mut bench = Bench::new();
+    bench.cipher = cipher(&["the first key of all"]);
+    let store = bench.open();
+    let event = |second: i64| {
+        let mut event = event_at(at(second));
+        event.body = Bytes::from_static(b"body-canary");
+        event.head.headers.push("X-Canary", "head-canary");
+        event
+    };
+    let mut item = from_event(event(0));
+    item.dedup = Some(key(1));
+    let first = accept_new(&store, item).await;
+    let bad = refuse(&store, event(1), refused("signature")).await;
+    let claimed = claim_one(&store, at(0)).await;
+    assert_eq!(&claimed.event.body[..], b"body-canary");
+    let mut made = settlement(&claimed, at(1), dead(LaneRule::Leave));
+    if let Some(attempt) = &mut made.attempt {
+        attempt.answer = Bytes::from_static(b"answer-canary");
+    }
+    store.settle(vec![made]).await.unwrap();
+    store.close().await;
+    let on_disk = bytes_of(&bench);
+    assert!(memchr::memmem::find(&on_disk, b"canary").is_none());
+
+    // Another key seals from now on, the old one still opens.
+    bench.cipher = cipher(&["the second key of all", "the first key of all"]);
+    let store = bench.open();
+    let shown = shown(&store, first).await;
+    assert_eq!(&shown.event.body[..], b"body-canary");
+    assert_eq!(
+        &shown.deliveries[0].attempts[0].answer[..],
+        b"answer-canary"
+    );
+    let refused = store.event(bad).await.unwrap().unwrap();
+    let head = refused.event.head.headers.first("x-canary");
+    assert_eq!(head.map(|value| &value[..]), Some(&b"head-canary"[..]));
+    let text = Filter {
+        text: Some("HEAD-canary".into()),
+        ..Filter::default()
+    };
+    assert_eq!(listed(&store, text).await, [bad, first]);
+    let to = Place {
+        slot: 0,
+        backend: "app".into(),
+    };
+    let again = Redelivery {
+        id: first,
+        to: vec![to],
+    };
+    assert_eq!(store.redeliver(vec![again], at(5)).await, Ok(1));
+    assert_eq!(
+        &claim_one(&store, at(5)).await.event.body[..],
+        b"body-canary"
+    );
+    store.close().await;
+
+    // Without a key that is still needed, nothing is begun.
+    bench.cipher = cipher(&["the second key of all"]);
+    let refused = bench.try_open().err().unwrap();
+    assert!(matches!(refused, StoreError::Key { .. }), "{refused}");
+    bench.cipher = Cipher::default();
+    assert!(matches!(bench.try_open(), Err(StoreError::Key { .. })));
+    bench.cipher = cipher(&["the first key of all", "the second key of all"]);
+    assert_eq!(depth(&bench.open()), 1);
+}
+
+#[tokio::test]
+async fn a_key_is_needed_no_longer_than_what_it_sealed_is_kept() {
+    let mut bench = Bench::new();
+    bench.cipher = cipher(&["the first key of all"]);
+    let store = bench.open();
+    let mut item = new_event(on_day(0));
+    item.deliveries.clear();
+    accept_new(&store, item).await;
+    store.close().await;
+    bench.cipher = cipher(&["the second key of all", "the first key of all"]);
+    let store = bench.open();
+    accept_new(&store, new_event(on_day(5))).await;
+    store
+        .retain(Retention::of_all(on_day(4)), on_day(5))
+        .await
+        .unwrap();
+    store.close().await;
+    bench.cipher = cipher(&["the second key of all"]);
+    assert_eq!(depth(&bench.open()), 1);
 }

@@ -1,13 +1,16 @@
 //! Opens the file, and makes memory from what is in it.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::Options;
 use super::queue::{Live, Names, Queue};
 use super::schema;
 use super::steps::Tables;
+use crate::store::cipher::{CannotOpen, Cipher};
 
 /// The file with the tables.
 pub(super) fn file(options: &Options) -> PathBuf {
@@ -36,10 +39,67 @@ pub(super) fn open_reader(options: &Options) -> rusqlite::Result<Connection> {
 }
 
 fn open(options: &Options, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    match &options.vfs {
+    let connection = match &options.vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(file(options), flags, vfs.as_str()),
         None => Connection::open_with_flags(file(options), flags),
+    }?;
+    // What is sealed is opened where it is read, with what it belongs to. Without an answer a
+    // duplicate is still a duplicate, so one that cannot be opened is none.
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    let cipher = options.cipher.clone();
+    connection.create_scalar_function("opened", 2, flags, move |context| {
+        opened(&cipher, context)?
+            .transpose()
+            .map_err(|error| rusqlite::Error::UserFunctionError(error.into()))
+    })?;
+    let cipher = options.cipher.clone();
+    connection.create_scalar_function("opened_or_null", 2, flags, move |context| {
+        Ok(opened(&cipher, context)?.and_then(Result::ok))
+    })?;
+    Ok(connection)
+}
+
+/// The first value of a call, opened with the second; `None` when there is nothing.
+fn opened(
+    cipher: &Cipher,
+    context: &Context<'_>,
+) -> rusqlite::Result<Option<Result<Vec<u8>, CannotOpen>>> {
+    let of = context.get_raw(1).as_blob()?;
+    let written = context.get_raw(0).as_blob_or_null()?;
+    Ok(written.map(|written| cipher.open(written, of).map(Cow::into_owned)))
+}
+
+/// Notes which key seals from now on; gives the id of one that is still needed and not known.
+pub(super) fn keys(
+    connection: &Connection,
+    cipher: &Cipher,
+    today: u32,
+) -> rusqlite::Result<Option<String>> {
+    let first = cipher.first().map(|id| id.to_string()).unwrap_or_default();
+    connection.execute(
+        "UPDATE document SET text = ?1 WHERE shelf = 'key' AND text = '' AND key <> ?2",
+        params![today.to_string(), first],
+    )?;
+    if !first.is_empty() {
+        connection.execute(
+            "INSERT OR REPLACE INTO document(shelf, key, text) VALUES('key', ?1, '')",
+            [&first],
+        )?;
     }
+    let oldest = schema::partitions(connection)?.first().copied();
+    let mut used = connection.prepare("SELECT key, text FROM document WHERE shelf = 'key'")?;
+    let mut rows = used.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, last_day): (String, String) = (row.get(0)?, row.get(1)?);
+        // What it sealed was received on the day it was last used, or before.
+        let is_needed = last_day
+            .parse::<u32>()
+            .is_ok_and(|last| oldest.is_some_and(|oldest| oldest <= last));
+        if is_needed && !cipher.knows(&id) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Tables> {

@@ -32,6 +32,7 @@ use self::inbox::{AcceptJob, Chore, Inbox, SettleJob};
 use self::queue::{Live, Queue, Taken};
 pub use self::reading::Reading;
 use self::writer::Writer;
+use super::cipher::Cipher;
 use super::{
     Accept, Accepted, Act, Acts, CANCELLED, Cancelled, Claimed, Event, EventId, Filter, LaneRule,
     Log, Next, Note, Observer, Page, Redelivery, Remembered, Retained, Retention, Settled,
@@ -50,6 +51,8 @@ pub struct Options {
     pub bytes_max: u64,
     /// Bytes of page cache of the writer; a reader has a quarter of it.
     pub cache_bytes: u64,
+    /// What heads and bodies are sealed with.
+    pub cipher: Cipher,
     /// The virtual file system of SQLite; `None` = the system's.
     pub vfs: Option<String>,
 }
@@ -164,6 +167,10 @@ impl Embedded {
             });
         }
         schema::migrate(&mut connection).map_err(refused)?;
+        let today = codec::day(micros(now));
+        if let Some(id) = load::keys(&connection, &options.cipher, today).map_err(refused)? {
+            return Err(StoreError::Key { path: folder, id });
+        }
         let (queue, tables, last_seq) = writer::opened(&connection).map_err(refused)?;
         let used_bytes = writer::used_bytes(&connection).map_err(refused)?;
         *shared.queue() = queue;

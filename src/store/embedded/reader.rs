@@ -10,6 +10,7 @@ use super::codec::{self, day, timestamp};
 use super::queue::Live;
 use super::schema::{self, Partition};
 use super::{Options, load};
+use crate::store::cipher::SEALED;
 use crate::store::{
     Act, Acts, DedupClaim, DeliveryState, Event, EventId, Refused, Remembered, Shelf, Shown,
     ShownDelivery,
@@ -76,6 +77,7 @@ pub(super) fn events(
         events.push(match event {
             Ok(event) => Some(Arc::new(event)),
             Err(Error::QueryReturnedNoRows | Error::FromSqlConversionFailure(..)) => None,
+            Err(Error::SqliteFailure(_, Some(why))) if why.starts_with(SEALED) => None,
             Err(error) => return Err(error),
         });
     }
@@ -106,7 +108,7 @@ pub(super) fn event(
     }
     let found = connection
         .prepare_cached(&format!(
-            "SELECT e.seq, e.id, e.at, e.route, e.facts, p.head, p.body \
+            "SELECT e.seq, e.id, e.at, e.route, e.facts, opened(p.head, e.id), opened(p.body, e.id) \
              FROM event_{part} e JOIN payload_{part} p ON p.seq = e.seq WHERE e.id = ?1"
         ))?
         .query_row([id.as_bytes()], |row| {
@@ -168,7 +170,7 @@ fn shown(
     }
     deliveries.sort_by_key(|delivery| delivery.slot);
     let mut attempts = connection.prepare_cached(&format!(
-        "SELECT slot, at, number, took, status, outcome, answer FROM attempt_{part} \
+        "SELECT slot, at, number, took, status, outcome, opened(answer, x'') FROM attempt_{part} \
          WHERE seq = ?1 ORDER BY slot, at, number"
     ))?;
     let mut rows = attempts.query([seq])?;
@@ -232,20 +234,21 @@ pub(super) fn texts(
     part: u32,
     found: Found,
 ) -> rusqlite::Result<[Vec<u8>; 2]> {
-    let table = match found {
-        Found::Event(_) => "payload",
-        Found::Refused(_) => "refused",
+    let from = match found {
+        Found::Event(_) => format!("payload_{part} p JOIN event_{part} e ON e.seq = p.seq"),
+        Found::Refused(_) => format!("refused_{part} p JOIN refused_{part} e ON e.seq = p.seq"),
     };
     connection
         .prepare_cached(&format!(
-            "SELECT head, body FROM {table}_{part} WHERE seq = ?1"
+            "SELECT opened(p.head, e.id), opened(p.body, e.id) FROM {from} WHERE p.seq = ?1"
         ))?
         .query_row([found.seq()], |row| Ok([row.get(0)?, row.get(1)?]))
 }
 
 fn select_refused(part: u32) -> String {
     format!(
-        "SELECT id, at, route, facts, head, body, reason, detail, status, is_whole \
+        "SELECT id, at, route, facts, opened(head, id), opened(body, id), reason, detail, status, \
+         is_whole \
          FROM refused_{part}"
     )
 }
@@ -317,7 +320,7 @@ pub(super) fn remembered(
         let mut of_day = Vec::new();
         for scope in scopes {
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT scope, key, until, answer FROM dedup_{day} \
+                "SELECT scope, key, until, opened_or_null(answer, id) FROM dedup_{day} \
                  WHERE scope = ?1 AND until > ?2 ORDER BY until DESC LIMIT ?3"
             ))?;
             let mut rows = statement.query(params![scope.cast_signed(), now, left])?;

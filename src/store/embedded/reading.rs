@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::reader::{self, Readers};
 use super::{Options, load, schema, search, store_error};
+use crate::store::cipher::Cipher;
 use crate::store::{Acts, EventId, Filter, Log, Page, Shelf, Shown, StoreError};
 
 /// Page cache of a store that is only read.
@@ -24,12 +25,13 @@ impl Reading {
     ///
     /// # Errors
     /// [`StoreError`] when there is none, or it is of another version.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, cipher: Cipher) -> Result<Self, StoreError> {
         let options = Arc::new(Options {
             folder: folder.to_owned(),
             depth_max: 0,
             bytes_max: 0,
             cache_bytes: CACHE_BYTES,
+            cipher,
             vfs: None,
         });
         let reading = Self::new(options.clone(), Arc::new(|_| false));

@@ -124,7 +124,7 @@ impl Partition {
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
             ),
             select_claimed: format!(
-                "SELECT e.id, e.at, e.route, e.facts, p.head, p.body \
+                "SELECT e.id, e.at, e.route, e.facts, opened(p.head, e.id), opened(p.body, e.id) \
                  FROM event_{part} e JOIN payload_{part} p ON p.seq = e.seq WHERE e.seq = ?1"
             ),
             insert_refused: format!(
@@ -208,7 +208,7 @@ impl Bucket {
                  VALUES(?1, ?2, ?3, ?4, ?5)"
             ),
             find: format!(
-                "SELECT id, answer FROM dedup_{day} WHERE scope = ?1 AND key = ?2 AND until > ?3"
+                "SELECT id, opened_or_null(answer, id) FROM dedup_{day} WHERE scope = ?1 AND key = ?2 AND until > ?3"
             ),
         }
     }

@@ -236,12 +236,13 @@ impl Steps<'_> {
             return Ok(None);
         }
         *self.next_seq += 1;
+        let cipher = &self.shared.options.cipher;
         self.transaction
             .prepare_cached(&tables.insert_payload)?
             .execute(params![
                 seq,
-                &codec::encode_head(&event.head)[..],
-                &event.body[..]
+                cipher.seal(&codec::encode_head(&event.head), event.id.as_bytes()),
+                cipher.seal(&event.body, event.id.as_bytes())
             ])?;
         Ok(Some((seq, part)))
     }
@@ -265,7 +266,7 @@ impl Steps<'_> {
                 took,
                 attempt.status,
                 attempt.outcome,
-                &attempt.answer[..]
+                self.shared.options.cipher.seal(&attempt.answer, b"")
             ])?;
         Ok(())
     }
@@ -304,6 +305,7 @@ impl Steps<'_> {
         answer: Option<&[u8]>,
     ) -> rusqlite::Result<()> {
         let until = micros(claim.until);
+        let answer = answer.map(|answer| self.shared.options.cipher.seal(answer, id.as_bytes()));
         let bucket = self.tables.bucket(self.transaction, day(until))?;
         self.transaction
             .prepare_cached(&bucket.insert)?
@@ -325,6 +327,7 @@ impl Steps<'_> {
     }
 
     fn insert_refused(&mut self, event: &Event, refused: &Refused) -> rusqlite::Result<()> {
+        let cipher = &self.shared.options.cipher;
         let seq = *self.next_seq;
         let part = day(codec::id_micros(&event.id));
         let tables = self.tables.partition(self.transaction, part)?;
@@ -344,8 +347,8 @@ impl Steps<'_> {
                 event.facts.event_type,
                 event.facts.client,
                 codec::encode_facts(&event.facts),
-                &codec::encode_head(&event.head)[..],
-                &event.body[..]
+                cipher.seal(&codec::encode_head(&event.head), event.id.as_bytes()),
+                cipher.seal(&event.body, event.id.as_bytes())
             ])?;
         if inserted > 0 {
             *self.next_seq += 1;
