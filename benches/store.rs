@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,9 +26,10 @@ use hookgate::event::{Head, Headers};
 use hookgate::store::cipher::Cipher;
 use hookgate::store::embedded::{Embedded, Options};
 use hookgate::store::{
-    Accept, Accepted, DedupClaim, Event, EventId, Facts, NewDelivery, Next, Observer, Settlement,
-    Store, Want,
+    Accept, Accepted, DedupClaim, Event, EventId, Facts, NewDelivery, Next, Observer, Retention,
+    Settlement, Store, Want,
 };
+use jiff::{SignedDuration, Timestamp};
 
 /// How long each figure is measured.
 const MEASURE: Duration = Duration::from_secs(3);
@@ -97,7 +99,10 @@ fn disk_syncs(folder: &Path) -> f64 {
 }
 
 fn item(body: &Bytes) -> Accept {
-    let now = SystemClock.now();
+    item_at(body, SystemClock.now())
+}
+
+fn item_at(body: &Bytes, now: Timestamp) -> Accept {
     let id = EventId::new(now);
     let mut headers = Headers::default();
     for (name, value) in [
@@ -197,6 +202,7 @@ fn long_queue(runtime: &tokio::runtime::Runtime, events: u64) {
     let started = Instant::now();
     let drained = runtime.block_on(drain(&store));
     let rate = drained as f64 / started.elapsed().as_secs_f64();
+    let retention = runtime.block_on(forget(&store, &body));
     runtime.block_on(store.close());
     println!("| queued | ready after | memory | file | claimed and settled/s |");
     println!("|---|---|---|---|---|");
@@ -205,6 +211,59 @@ fn long_queue(runtime: &tokio::runtime::Runtime, events: u64) {
         ready.as_secs_f64(),
         bytes / 1024 / 1024
     );
+    println!("\n{retention}");
+}
+
+/// Forgets everything while others come in: how long these wait meanwhile.
+async fn forget(store: &Arc<dyn Store>, body: &Bytes) -> String {
+    let later = |days: i64| SystemClock.now() + SignedDuration::from_hours(24 * days);
+    let paced = async |stop: &AtomicBool| {
+        let mut waits = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            // Of another day: what is live of a day keeps it.
+            store.accept(vec![item_at(body, later(9))]).await.unwrap();
+            waits.push(started.elapsed());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        waits.sort_unstable();
+        waits
+    };
+    let stop = AtomicBool::new(false);
+    let (before, ()) = tokio::join!(paced(&stop), async {
+        tokio::time::sleep(MEASURE).await;
+        stop.store(true, Ordering::Relaxed);
+    });
+    let stop = AtomicBool::new(false);
+    let (during, (took, steps)) = tokio::join!(paced(&stop), async {
+        let started = Instant::now();
+        let mut steps = 0;
+        let policy = Retention::of_all(later(2));
+        while store
+            .retain(policy, later(2))
+            .await
+            .unwrap()
+            .may_have_more()
+        {
+            steps += 1;
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        (started.elapsed(), steps)
+    });
+    let at = |waits: &[Duration], share: usize| {
+        let wait = waits.get(waits.len() * share / 100).copied();
+        wait.unwrap_or_default().as_secs_f64() * 1e3
+    };
+    format!(
+        "Forgotten in {:.1} s and {steps} steps; an accept waits p50 / p99 {:.1} / {:.1} ms meanwhile, \
+         {:.1} / {:.1} ms before.",
+        took.as_secs_f64(),
+        at(&during, 50),
+        at(&during, 99),
+        at(&before, 50),
+        at(&before, 99),
+    )
 }
 
 async fn drain(store: &Arc<dyn Store>) -> u64 {

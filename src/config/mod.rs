@@ -148,7 +148,8 @@ impl Keep {
             dead_before: before(self.dead),
             refused_before: before(self.refused),
             attempts_before: before(self.attempts),
-            bytes_max: Some(bytes_max),
+            // Before it is full, so that nothing that comes has to wait for room.
+            bytes_max: Some(bytes_max / 20 * 19),
         }
     }
 }

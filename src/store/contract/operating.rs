@@ -443,3 +443,32 @@ async fn a_key_is_needed_no_longer_than_what_it_sealed_is_kept() {
     bench.cipher = cipher(&["the second key of all"]);
     assert_eq!(depth(&bench.open()), 1);
 }
+
+#[tokio::test]
+async fn a_large_day_goes_in_steps() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mut items: Vec<Accept> = (0..2500).map(|_| new_event(on_day(0))).collect();
+    items.iter_mut().for_each(|item| item.deliveries.clear());
+    let newest = items.last().map(|item| item.event.id).unwrap();
+    store.accept(items).await.unwrap();
+    let live = accept_new(&store, new_event(on_day(5))).await;
+    let policy = Retention::of_all(on_day(4));
+    let mut steps = 0;
+    while store
+        .retain(policy, on_day(5))
+        .await
+        .unwrap()
+        .may_have_more()
+    {
+        steps += 1;
+        let kept = store.count(Filter::default()).await.unwrap();
+        assert_eq!(kept, 2501 - 1000 * steps);
+        assert!(
+            store.event(newest).await.unwrap().is_some(),
+            "the oldest go first"
+        );
+    }
+    assert_eq!(steps, 2);
+    assert_eq!(listed(&store, Filter::default()).await, [live]);
+}

@@ -11,6 +11,7 @@ mod load;
 mod queue;
 mod reader;
 mod reading;
+mod retention;
 mod schema;
 mod search;
 mod steps;

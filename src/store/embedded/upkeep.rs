@@ -10,6 +10,8 @@ use super::steps::Steps;
 use crate::store::{Act, Place, Redelivery, Shelf};
 
 const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
+/// How many events of a day that goes are dropped in one transaction.
+const DROPPED_MAX: usize = 1000;
 /// How many events are dropped one by one in one transaction.
 pub(super) const SHED_MAX: usize = 1000;
 
@@ -139,22 +141,47 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Drops a partition. A lane that waits for one of its dead goes on: nobody can revive it now.
+    /// Drops the oldest events of a partition, [`DROPPED_MAX`]; 0 when there are no more than these.
+    pub(super) fn drop_some(&mut self, part: u32) -> rusqlite::Result<usize> {
+        let end = self
+            .transaction
+            .prepare_cached(&format!(
+                "SELECT seq FROM event_{part} ORDER BY seq LIMIT 1 OFFSET ?1"
+            ))?
+            .query_row([DROPPED_MAX], |row| row.get::<_, i64>(0))
+            .optional()?;
+        let Some(end) = end else {
+            return Ok(0);
+        };
+        self.unpark_before(part, end)?;
+        for table in ["event", "payload", "done", "attempt"] {
+            self.transaction
+                .prepare_cached(&format!("DELETE FROM {table}_{part} WHERE seq < ?1"))?
+                .execute([end])?;
+        }
+        Ok(DROPPED_MAX)
+    }
+
+    /// Drops a partition.
     pub(super) fn drop_partition(&mut self, part: u32) -> rusqlite::Result<()> {
+        self.unpark_before(part, i64::MAX)?;
+        schema::drop_partition(self.transaction, part)
+    }
+
+    /// Lets lanes go on that wait for dead of a partition: nobody can revive these any more.
+    fn unpark_before(&mut self, part: u32, end: i64) -> rusqlite::Result<()> {
         let mut statement = self.transaction.prepare(&format!(
-            "DELETE FROM parked WHERE seq IN (SELECT seq FROM event_{part}) \
+            "DELETE FROM parked WHERE seq IN (SELECT seq FROM event_{part} WHERE seq < ?1) \
              RETURNING backend, lane"
         ))?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query([end])?;
         while let Some(row) = rows.next()? {
             let backend: String = row.get(0)?;
             let backend = self.shared.queue().names.number(&backend);
             let lane = row.get::<_, i64>(1)?.cast_unsigned();
             self.effects.unparked.push((backend, lane));
         }
-        drop(rows);
-        drop(statement);
-        schema::drop_partition(self.transaction, part)
+        Ok(())
     }
 
     /// Drops the attempts, or the refused requests, of a partition.

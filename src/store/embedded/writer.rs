@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::inbox::{AcceptJob, Answer, Batch, Chore, SettleJob, Work};
 use super::queue::{Names, Queue};
+use super::retention::Haste;
 use super::steps::{Effects, Steps, Tables, bytes_of};
-use super::{Shared, checkpoint, codec, load, schema};
+use super::{Shared, checkpoint, load};
 use crate::store::fault_point::{self, Point};
-use crate::store::{Accepted, Retained, Retention, Settled, StoreError};
+use crate::store::{Accepted, Settled, StoreError};
 
 /// How often a disk that failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
@@ -35,7 +35,7 @@ pub(super) struct Writer {
 }
 
 /// Why a transaction did not come about.
-enum Broken {
+pub(super) enum Broken {
     /// Before its commit: nothing was written.
     Before(rusqlite::Error),
     /// At its commit: nobody knows.
@@ -150,7 +150,7 @@ impl Writer {
     }
 
     /// Runs steps in one transaction; what they do to memory comes back for after the commit.
-    fn transaction<T>(
+    pub(super) fn transaction<T>(
         &mut self,
         shared: &Shared,
         steps: impl FnOnce(&mut Steps<'_>) -> rusqlite::Result<T>,
@@ -197,26 +197,7 @@ impl Writer {
         max.saturating_sub(self.used_bytes)
     }
 
-    /// Forgets the oldest days that nothing waits for: what is to be accepted counts more.
-    fn make_room(&mut self, bytes: u64) {
-        let policy = Retention {
-            bytes_max: Some(self.shared.options.bytes_max.saturating_sub(bytes)),
-            ..Retention::of_all(Timestamp::MIN)
-        };
-        match self.retain(policy, 0) {
-            Ok(Retained {
-                partitions_dropped: 0,
-                ..
-            }) => {}
-            Ok(retained) => {
-                let dropped = retained.partitions_dropped;
-                tracing::warn!(dropped, "the store is full: days of the log were forgotten");
-            }
-            Err(broken) => tracing::debug!(error = %broken.error(), "making room"),
-        }
-    }
-
-    fn apply(&self, effects: Effects) {
+    pub(super) fn apply(&self, effects: Effects) {
         let is_new = !(effects.added.is_empty()
             && effects.heads.is_empty()
             && effects.changes.is_empty()
@@ -345,7 +326,7 @@ impl Writer {
                 policy,
                 now,
                 answer,
-            } => self.told(answer, |writer| writer.retain(policy, now)),
+            } => self.told(answer, |writer| writer.retain(policy, now, Haste::InSteps)),
         };
         if let Some(broken) = broken
             && let Some(error) = self.trouble(&broken)
@@ -384,90 +365,8 @@ impl Writer {
         broken
     }
 
-    fn retain(&mut self, policy: Retention, now: i64) -> Result<Retained, Broken> {
-        let mut retained = Retained::default();
-        for part in schema::partitions(&self.connection)? {
-            self.retain_partition(part, &policy, &mut retained)?;
-        }
-        for day in self.tables.buckets_before(now) {
-            self.connection
-                .execute_batch(&format!("DROP TABLE IF EXISTS dedup_{day}"))?;
-            self.tables.forget_bucket(day);
-            self.has_free_pages = true;
-            self.weigh();
-        }
-        Ok(retained)
-    }
-
-    fn retain_partition(
-        &mut self,
-        part: u32,
-        policy: &Retention,
-        retained: &mut Retained,
-    ) -> Result<(), Broken> {
-        let is_over = |cut: Timestamp| part < codec::day(codec::micros(cut));
-        let is_live = self.shared.queue().holds_part(part);
-        if (is_over(policy.refused_before) || self.is_too_much(policy))
-            && !is_over(policy.dead_before)
-        {
-            self.empty("refused", part)?;
-        }
-        let is_old = is_over(policy.delivered_before) && is_over(policy.refused_before);
-        let is_kept = !is_over(policy.dead_before) && self.has_dead(part)?;
-        if self.is_too_much(policy) || is_old && !is_kept {
-            if is_live {
-                retained.partitions_held += 1;
-                return Ok(());
-            }
-            let shared = self.shared.clone();
-            let ((), effects, _) = self.transaction(&shared, |steps| steps.drop_partition(part))?;
-            self.apply(effects);
-            self.tables.forget_partition(part);
-            self.connection.flush_prepared_statement_cache();
-            retained.partitions_dropped += 1;
-            self.has_free_pages = true;
-            return Ok(());
-        }
-        if is_live {
-            return Ok(());
-        }
-        if is_over(policy.delivered_before) {
-            let shared = self.shared.clone();
-            let (shed, effects, _) = self.transaction(&shared, |steps| steps.shed(part))?;
-            self.apply(effects);
-            self.has_free_pages |= shed > 0;
-            retained.events_dropped += shed;
-        }
-        if is_over(policy.attempts_before) {
-            self.empty("attempt", part)?;
-        }
-        Ok(())
-    }
-
-    fn is_too_much(&self, policy: &Retention) -> bool {
-        policy.bytes_max.is_some_and(|max| self.used_bytes >= max)
-    }
-
-    fn has_dead(&self, part: u32) -> rusqlite::Result<bool> {
-        schema::has_rows(
-            &self.connection,
-            &format!("done_{part} WHERE state = 'dead'"),
-        )
-    }
-
-    fn empty(&mut self, table: &str, part: u32) -> Result<(), Broken> {
-        if !schema::has_rows(&self.connection, &format!("{table}_{part}"))? {
-            return Ok(());
-        }
-        let shared = self.shared.clone();
-        let ((), effects, _) = self.transaction(&shared, |steps| steps.empty(table, part))?;
-        self.apply(effects);
-        self.has_free_pages = true;
-        Ok(())
-    }
-
     /// Looks how many bytes of the file hold something.
-    fn weigh(&mut self) {
+    pub(super) fn weigh(&mut self) {
         // When it cannot be read, the next commit will tell.
         if let Ok(bytes) = used_bytes(&self.connection) {
             self.used_bytes = bytes;
@@ -503,7 +402,7 @@ impl Writer {
 }
 
 impl Broken {
-    fn error(&self) -> &rusqlite::Error {
+    pub(super) fn error(&self) -> &rusqlite::Error {
         match self {
             Self::Before(error) | Self::AtCommit(error) => error,
         }
