@@ -227,6 +227,7 @@ impl App {
             dispatcher: dispatcher.clone(),
             reloader: None,
             metrics: metrics.clone(),
+            turn: Arc::default(),
         };
         let tokens = started_with.tokens().clone();
         let reloader = file.map(|file| {

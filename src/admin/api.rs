@@ -140,7 +140,11 @@ impl Api {
                 let shown = self.event(value(0)).await?;
                 let snapshot = self.gateway.snapshot();
                 let now = self.clock.now();
-                json(&explain::explain(&shown, &snapshot, now)?)
+                // A long body is hashed many times.
+                let explained =
+                    tokio::task::spawn_blocking(move || explain::explain(&shown, &snapshot, now));
+                let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it broke off");
+                json(&explained.await.map_err(broken)?)
             }
             Operation::ReplayEvent => self.replay_event(value(0), &asked).await,
             Operation::RetryDelivery => self.retry(value(0), value(1), &asked).await,
@@ -272,12 +276,17 @@ impl Api {
     async fn cancel(&self, id: &str, slot: &str, asked: &Asked<'_>) -> Answer {
         let shown = self.event(id).await?;
         let slot = slot_of(slot)?;
-        let known = shown.deliveries.iter().any(|one| one.slot == slot);
-        known.then_some(()).ok_or_else(|| no_delivery(id, slot))?;
+        let known = shown.deliveries.iter().find(|one| one.slot == slot);
+        let known = known.ok_or_else(|| no_delivery(id, slot))?;
         self.noted(asked, &format!("{id}/{slot}")).await?;
         let now = self.clock.now();
         match self.store()?.cancel(shown.event.id, slot, now).await? {
-            store::Cancelled::Done => json(&Cancelled { cancelled: true }),
+            store::Cancelled::Done => {
+                let labels = [&*shown.event.route, &*known.backend, store::CANCELLED];
+                let dead = &self.live.metrics.delivery.dead;
+                dead.with_label_values(&labels).inc();
+                json(&Cancelled { cancelled: true })
+            }
             store::Cancelled::InFlight => Err(Problem::conflict(
                 "an attempt is being made; ask again when it has ended",
             )),

@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::problem::Problem;
 use crate::event::{Head, Headers};
 use crate::ingress::gate::Route;
 use crate::ingress::service::Snapshot;
@@ -61,11 +60,7 @@ pub enum About {
 }
 
 /// Explains a refused request, or an event that was let through.
-pub(super) fn explain(
-    shown: &Shown,
-    snapshot: &Snapshot,
-    now: Timestamp,
-) -> Result<Explanation, Problem> {
+pub(super) fn explain(shown: &Shown, snapshot: &Snapshot, now: Timestamp) -> Explanation {
     let event = shown.event.as_ref();
     let route = snapshot
         .routes
@@ -111,14 +106,14 @@ pub(super) fn explain(
             text: "it came later than now: this machine's clock was set back".to_owned(),
         });
     }
-    Ok(Explanation {
+    Explanation {
         event: event.id.to_string(),
         route: event.route.to_string(),
         reason: shown.refused.as_ref().map(|one| one.reason.clone()),
         detail: shown.refused.as_ref().map(|one| one.detail.clone()),
         is_right_now,
         findings,
-    })
+    }
 }
 
 fn right(verified: &Verified, was_refused: bool) -> Finding {

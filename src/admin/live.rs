@@ -99,6 +99,8 @@ pub struct Live {
     pub reloader: Option<Arc<Reloader>>,
     /// Knows the breakers.
     pub metrics: Arc<Metrics>,
+    /// One change of what is paused at a time.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Live {
@@ -198,6 +200,7 @@ impl Live {
         name: &str,
         is_paused: bool,
     ) -> Result<RouteList, Problem> {
+        let _turn = self.turn.lock().await;
         let mut paused = Paused::clone(&self.gateway.pauses().now());
         change(&mut paused.routes, name, is_paused);
         self.pause(paused, format!("route {name}"), is_paused)
@@ -211,6 +214,7 @@ impl Live {
         is_paused: bool,
         now: Timestamp,
     ) -> Result<BackendList, Problem> {
+        let _turn = self.turn.lock().await;
         let mut paused = Paused::clone(&self.gateway.pauses().now());
         change(&mut paused.backends, name, is_paused);
         self.pause(paused, format!("backend {name}"), is_paused)
