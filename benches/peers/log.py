@@ -37,6 +37,7 @@ def look(group, query):
         started = time.monotonic()
         found = len(ask(group, f"/events?{urllib.parse.urlencode(query)}")["events"])
         times.append((time.monotonic() - started) * 1000)
+        time.sleep(0.01)  # the API answers 200 requests a second
     return *p50_and_p99(times), found
 
 

@@ -440,7 +440,7 @@ pub(super) fn clean(text: &str) -> String {
 
 impl Tail {
     async fn run(self) -> Outcome {
-        let client = self.at.client()?;
+        let client = self.at.running().await?;
         let query: Vec<(String, String)> = [("route", self.route), ("verdict", self.verdict)]
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), value?)))

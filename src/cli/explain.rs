@@ -27,7 +27,7 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(self) -> Outcome {
         block_on(async {
-            let client = self.at.client()?;
+            let client = self.at.running().await?;
             let gateway = Gateway::Running(client);
             let id = gateway.id(&self.id).await?;
             let Gateway::Running(client) = &gateway else {

@@ -51,8 +51,14 @@ pub(super) struct Stopped {
 }
 
 impl Where {
-    /// The gateway's API, whether it answers or not.
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
+    /// The gateway, which must answer.
+    pub(super) async fn running(&self) -> anyhow::Result<Client> {
+        let client = self.client()?;
+        client.reach().await?;
+        Ok(client)
+    }
+
+    fn client(&self) -> anyhow::Result<Client> {
         Ok(Client {
             base: self.base()?,
             token: self.token.clone(),

@@ -31,7 +31,7 @@ pub(super) struct Backends {
 impl Backends {
     pub(super) fn run(self) -> Outcome {
         block_on(async {
-            let client = self.at.client()?;
+            let client = self.at.running().await?;
             let asked = turn("backends", self.pause.as_deref(), self.resume.as_deref());
             let list: BackendList = match asked {
                 Some(path) => client.post(&path, &json!({})).await?,
@@ -87,7 +87,7 @@ pub(super) struct Routes {
 impl Routes {
     pub(super) fn run(self) -> Outcome {
         block_on(async {
-            let client = self.at.client()?;
+            let client = self.at.running().await?;
             let asked = turn("routes", self.pause.as_deref(), self.resume.as_deref());
             let list: RouteList = match asked {
                 Some(path) => client.post(&path, &json!({})).await?,
