@@ -17,8 +17,8 @@ const SEARCHED_MAX: usize = 20_000;
 /// How many of them are read at a time.
 const SEARCHED_AT_ONCE: usize = 500;
 /// How far the order of acceptance may be from that of time: events are accepted a little after they
-/// were received, and clocks are set.
-const CLOCK_SLACK_MICROS: i64 = 3_600_000_000;
+/// were received, and clocks are set. What is further off is not found by time.
+const CLOCK_SLACK_MICROS: i64 = 15_000_000;
 
 /// A place in the log. Partitions follow the time of events, places in them the order of acceptance:
 /// around midnight the one is not the other, so both are needed to go on.
