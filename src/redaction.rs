@@ -128,22 +128,23 @@ impl Redaction {
 
     fn masked(&self, bytes: &[u8]) -> Vec<u8> {
         self.0.secrets.iter().fold(bytes.to_vec(), |text, secret| {
-            replaced(&text, secret.expose().as_bytes())
+            replaced(&text, secret.expose().as_bytes(), b"***")
         })
     }
 }
 
-fn replaced(text: &[u8], secret: &[u8]) -> Vec<u8> {
-    let mut masked = Vec::with_capacity(text.len());
+/// A text with one sequence of bytes in place of another.
+pub fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut replaced = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = memchr::memmem::find(rest, secret) {
+    while let Some(at) = memchr::memmem::find(rest, from) {
         let (before, after) = rest.split_at(at);
-        masked.extend_from_slice(before);
-        masked.extend_from_slice(b"***");
-        rest = after.split_at(secret.len()).1;
+        replaced.extend_from_slice(before);
+        replaced.extend_from_slice(to);
+        rest = after.split_at(from.len()).1;
     }
-    masked.extend_from_slice(rest);
-    masked
+    replaced.extend_from_slice(rest);
+    replaced
 }
 
 #[cfg(test)]

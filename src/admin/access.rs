@@ -93,10 +93,7 @@ impl Access {
 }
 
 fn local(question: &Question, level: Level) -> Result<Visitor, Problem> {
-    let is_local = question
-        .peer
-        .is_none_or(|peer| peer.to_canonical().is_loopback());
-    if !is_local {
+    if !question.is_local() {
         return Err(forbidden(
             "without admin.tokens, only this machine may ask; add a token to the file",
         ));

@@ -21,7 +21,7 @@ use super::replay::{Config, NewReplay, Replay, ReplayState, Replays};
 use super::wire::{
     self, ActList, AttemptList, Cancelled, Detail, Event, EventList, Made, NewDelivery, ReplayList,
 };
-use super::{explain, openapi};
+use super::{explain, openapi, respond};
 use crate::access::{Level, Tokens};
 use crate::clock::Clock;
 use crate::ingress::service::Gateway;
@@ -127,7 +127,7 @@ impl Api {
             Operation::EventBody => {
                 let shown = self.event(value(0)).await?;
                 let body = self.redaction().body(&shown.event.body);
-                Ok(whole(StatusCode::OK, "application/octet-stream", body))
+                Ok(respond(StatusCode::OK, "application/octet-stream", body))
             }
             Operation::EventAttempts => {
                 let shown = self.event(value(0)).await?;
@@ -460,9 +460,5 @@ fn json<T: Serialize>(document: &T) -> Answer {
     let body = serde_json::to_vec(document);
     let body =
         body.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(whole(StatusCode::OK, "application/json", body))
-}
-
-fn whole(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
-    super::respond(status, content_type, body)
+    Ok(respond(StatusCode::OK, "application/json", body))
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::event::{Head, Headers};
 use crate::ingress::gate::Route;
 use crate::ingress::service::Snapshot;
+use crate::redaction::replaced;
 use crate::signature::place::{Place, Request};
 use crate::signature::{Reason, Verified, Verifier};
 use crate::store::Shown;
@@ -292,19 +293,6 @@ fn bodies(body: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
     let decoded: Vec<u8> = percent_encoding::percent_decode(body).collect();
     bodies.push((decoded, "when it is percent-decoded"));
     bodies
-}
-
-fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let mut replaced = Vec::with_capacity(body.len());
-    let mut rest = body;
-    while let Some(at) = memchr::memmem::find(rest, from) {
-        let (before, after) = rest.split_at(at);
-        replaced.extend_from_slice(before);
-        replaced.extend_from_slice(to);
-        rest = after.split_at(from.len()).1;
-    }
-    replaced.extend_from_slice(rest);
-    replaced
 }
 
 /// JSON with what is not ASCII as `\u` escapes, as Python writes it.

@@ -93,10 +93,7 @@ impl Admin {
     /// Only for whoever is on this machine, and not for a web page that he looks at: a page
     /// cannot send the header without asking first.
     async fn reload(&self, question: &Question) -> Response<Vec<u8>> {
-        let is_local = question
-            .peer
-            .is_none_or(|peer| peer.to_canonical().is_loopback());
-        if !is_local || question.head.headers.first(ADMIN_HEADER).is_none() {
+        if !question.is_local() || question.head.headers.first(ADMIN_HEADER).is_none() {
             let how = "only from this machine, with the header `Hookgate-Admin: 1`\n";
             return text(StatusCode::FORBIDDEN, how);
         }

@@ -48,16 +48,10 @@ impl Problem {
 
     pub(super) fn response(&self) -> Response<Vec<u8>> {
         let body = serde_json::to_vec(self).unwrap_or_default();
-        let mut response = Response::new(body);
-        *response.status_mut() =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let length = response.body().len().into();
+        let status = StatusCode::from_u16(self.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = super::respond(status, "application/problem+json", body);
         let headers = response.headers_mut();
-        let json = header::HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::CONTENT_LENGTH, length);
-        let no_store = header::HeaderValue::from_static("no-store");
-        headers.insert(header::CACHE_CONTROL, no_store);
         if let Some(allow) = self.allow.as_deref().and_then(|allow| allow.parse().ok()) {
             headers.insert(header::ALLOW, allow);
         }

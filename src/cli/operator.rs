@@ -1,6 +1,6 @@
 //! How commands reach a gateway: its API, or the file of its store while it is down.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,20 +88,26 @@ impl Where {
     }
 
     fn base(&self) -> anyhow::Result<String> {
-        if let Some(url) = &self.url {
-            return Ok(url.trim_end_matches('/').to_owned());
-        }
-        let path = self
-            .config
-            .as_deref()
-            .context("say which gateway: -c FILE or --url URL")?;
-        match config::admin_address(path)? {
-            Some(ListenAddress::Tcp(address)) => Ok(format!("http://{address}")),
-            Some(ListenAddress::Unix(_)) | None => bail!(
-                "the admin listener of this file is not a fixed address; name it with --url, or give \
-                 the file one under `admin.listen`"
-            ),
-        }
+        let otherwise = "the admin listener of this file is not a fixed address; name it with \
+                         --url, or give the file one under `admin.listen`";
+        admin_url(self.url.as_deref(), self.config.as_deref(), otherwise)
+    }
+}
+
+/// Where the admin listener is: as it was said, or by the file. `otherwise` is what to do when the
+/// file does not tell.
+pub(super) fn admin_url(
+    url: Option<&str>,
+    config: Option<&Path>,
+    otherwise: &'static str,
+) -> anyhow::Result<String> {
+    if let Some(url) = url {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    let path = config.context("say which gateway: -c FILE or --url URL")?;
+    match config::admin_address(path)? {
+        Some(ListenAddress::Tcp(address)) => Ok(format!("http://{address}")),
+        Some(ListenAddress::Unix(_)) | None => bail!(otherwise),
     }
 }
 

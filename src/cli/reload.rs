@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use serde_json::Value;
 
+use super::operator::admin_url;
 use super::style::{self, Paint};
 use super::{Outcome, send};
 use crate::admin::ADMIN_HEADER;
-use crate::app::ListenAddress;
-use crate::config;
 use crate::event::{Head, Headers};
 
 /// Make the running gateway read its file again.
@@ -28,7 +26,9 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn run(self) -> Outcome {
-        let base = self.admin()?;
+        let otherwise =
+            "the admin listener of this file is not an address; send the process SIGHUP";
+        let base = admin_url(self.url.as_deref(), self.config.as_deref(), otherwise)?;
         let mut headers = Headers::default();
         let host = base.trim_start_matches("http://").to_owned();
         headers.push("Host", host);
@@ -70,23 +70,5 @@ impl Reload {
         }
         style::error("nothing has changed");
         Ok(ExitCode::FAILURE)
-    }
-
-    fn admin(&self) -> anyhow::Result<String> {
-        if let Some(url) = &self.url {
-            return Ok(url.trim_end_matches('/').to_owned());
-        }
-        let path = self
-            .config
-            .as_deref()
-            .context("say which gateway: -c FILE or --url URL")?;
-        match config::admin_address(path)? {
-            Some(ListenAddress::Tcp(address)) => Ok(format!("http://{address}")),
-            Some(ListenAddress::Unix(_)) | None => {
-                anyhow::bail!(
-                    "the admin listener of this file is not an address; send the process SIGHUP"
-                )
-            }
-        }
     }
 }

@@ -41,6 +41,14 @@ pub struct Question {
     pub peer: Option<IpAddr>,
 }
 
+impl Question {
+    /// Whether whoever asks is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.peer
+            .is_none_or(|peer| peer.to_canonical().is_loopback())
+    }
+}
+
 /// What is answered.
 pub enum Reply {
     /// All of it.
