@@ -200,7 +200,12 @@ async fn interim_answers_end_at_the_gateway() {
     assert!(response.interim.is_empty(), "{response:?}");
     assert_eq!(response.header("link"), None);
     // The one 100 is the gateway's own.
-    let response = client.request(&plain.expect_continue()).await;
+    let response = client.request(&plain.clone().expect_continue()).await;
     assert_eq!((response.status, response.interim), (200, vec![100]));
-    assert_eq!(backend.connections(), 1);
+    // A connection that has seen them serves again. The answer may be here before the connection
+    // is back in its pool, so not every request finds it.
+    for _ in 0..8 {
+        assert_eq!(client.request(&plain).await.status, 200);
+    }
+    assert!(backend.connections() < 10, "{}", backend.connections());
 }
