@@ -144,10 +144,16 @@ fn nothing(reason: &Reason) -> Finding {
             "nothing stands in {place}: the provider is set up without a secret, something on the \
              way removes it, or another provider sends here"
         ),
-        Reason::SignatureMismatch { keys, .. } => format!(
-            "none of {keys} secret(s) fits, whatever was tried: most likely the secret in the file \
-             is not the one that the provider has for this address"
-        ),
+        Reason::SignatureMismatch { keys, .. } => {
+            let tried = match keys {
+                1 => "secret 1 was tried and does not fit".to_owned(),
+                keys => format!("secrets 1 to {keys} were tried in turn and none fits"),
+            };
+            format!(
+                "{tried}, to this body and to others: most likely the secret in the file is not the \
+                 one that the provider has for this address"
+            )
+        }
         other => other.to_string(),
     };
     Finding { about, text }
@@ -190,12 +196,16 @@ impl Trial<'_> {
         self.verifier.verify(&request, self.at)
     }
 
-    /// Whether it would have been genuine, at whatever time.
-    fn fits(&self, head: &Head, body: &[u8]) -> bool {
-        matches!(
-            self.verified(head, body),
-            Ok(_) | Err(Reason::TimestampStale { .. } | Reason::TimestampFuture { .. })
-        )
+    /// By what it would have been genuine, at whatever time; `None` = it would not.
+    fn fits(&self, head: &Head, body: &[u8]) -> Option<String> {
+        match self.verified(head, body) {
+            Ok(Verified::Signature { secret, .. }) => Some(format!("by secret {}", secret + 1)),
+            Ok(Verified::Certificate) => Some("by a client certificate".to_owned()),
+            Err(Reason::TimestampStale { .. } | Reason::TimestampFuture { .. }) => {
+                Some("at another time".to_owned())
+            }
+            Err(_) => None,
+        }
     }
 
     fn findings(&self, reason: &Reason, is_whole: bool) -> Vec<Finding> {
@@ -219,14 +229,17 @@ impl Trial<'_> {
             });
             return findings;
         }
-        let changed = bodies(self.body)
-            .into_iter()
-            .find(|(body, _)| body != self.body && self.fits(self.head, body));
-        if let Some((_, how)) = changed {
+        let mut others = bodies(self.body).into_iter();
+        let changed = others.find_map(|(body, how)| {
+            let is_other = body != self.body;
+            let by = is_other.then(|| self.fits(self.head, &body)).flatten()?;
+            Some((how, by))
+        });
+        if let Some((how, by)) = changed {
             findings.push(Finding {
                 about: About::Body,
                 text: format!(
-                    "the signature fits the body {how}: something between the provider and the \
+                    "the signature fits {by} the body {how}: something between the provider and the \
                      gateway has changed it"
                 ),
             });
@@ -241,14 +254,17 @@ impl Trial<'_> {
         let Place::Header(expected) = &scheme.parts().place else {
             return None;
         };
-        let found = self.head.headers.iter().find(|header| {
+        let (found, by) = self.head.headers.iter().find_map(|header| {
             let is_other = !header.name.eq_ignore_ascii_case(expected.as_bytes());
-            is_other && self.fits(&moved(self.head, expected, &header.value), self.body)
+            let moved = is_other.then(|| moved(self.head, expected, &header.value))?;
+            Some((header, self.fits(&moved, self.body)?))
         })?;
         let name = String::from_utf8_lossy(&found.name);
         Some(Finding {
             about: About::Header,
-            text: format!("the signature stands in {name}, and is looked for in {expected}"),
+            text: format!(
+                "the signature stands in {name}, where it fits {by}, and is looked for in {expected}"
+            ),
         })
     }
 }

@@ -28,8 +28,8 @@ use crate::store::{DeliveryState, EventId, Place, Redelivery, Shelf, Shown, Stor
 const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 /// The highest speed that can be asked for.
 const RATE_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(99_999);
-/// The most events of one piece of work.
-const PIECE_MAX: u32 = 100;
+/// The most events of one piece of work, which is written beside what comes in.
+const PIECE_MAX: u32 = 20;
 /// How long a store that fails is left alone.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// The most replays that are remembered; beyond, the oldest that have ended are forgotten.
@@ -134,6 +134,13 @@ pub struct Replay {
     /// Where in the log it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+impl Replay {
+    /// The most events of the next piece of work.
+    fn piece(&self) -> u32 {
+        (self.rate.get() / 10).clamp(1, PIECE_MAX)
+    }
 }
 
 /// All replays.
@@ -336,25 +343,20 @@ impl Replays {
             let Some(replay) = running.filter(is_running) else {
                 return id;
             };
-            let pause = match self.step(&replay).await {
-                Ok(events) => {
-                    let rate = f64::from(replay.rate.get());
-                    Duration::from_secs_f64(f64::from(events) / rate)
-                }
-                Err(error) => {
-                    tracing::warn!(id, %error, "a replay waits for the store");
-                    STORE_PAUSE
-                }
-            };
-            tokio::time::sleep(pause).await;
+            let piece = replay.piece();
+            let pace = Duration::from_secs_f64(f64::from(piece) / f64::from(replay.rate.get()));
+            let (stepped, ()) = tokio::join!(self.step(&replay, piece), tokio::time::sleep(pace));
+            if let Err(error) = stepped {
+                tracing::warn!(id, %error, "a replay waits for the store");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
         }
     }
 
-    /// Does a piece of a replay; tells of how many events.
-    async fn step(&self, replay: &Replay) -> Result<u32, StoreError> {
+    /// Does a piece of a replay, of so many events at most.
+    async fn step(&self, replay: &Replay, piece: u32) -> Result<(), StoreError> {
         let created: Timestamp = replay.created_at.parse().unwrap_or_default();
         let filter = replay.filter.at(created).unwrap_or_default();
-        let piece = (replay.rate.get() / 10).clamp(1, PIECE_MAX);
         let listed = self
             .store
             .list(filter, replay.next.clone(), piece as usize)
@@ -364,7 +366,7 @@ impl Replays {
         let noted = {
             let mut all = self.all();
             let Some(known) = all.get_mut(&replay.id) else {
-                return Ok(events);
+                return Ok(());
             };
             known.events += u64::from(events);
             known.deliveries += made.deliveries;
@@ -375,8 +377,7 @@ impl Replays {
             }
             known.clone()
         };
-        self.keep(&noted).await?;
-        Ok(events)
+        self.keep(&noted).await
     }
 
     /// Makes the deliveries of events.

@@ -5,6 +5,8 @@ use std::fmt::Display;
 use crate::config::LoadError;
 
 const RESET: &str = "\x1b[0m";
+/// How long a bar is that shows progress.
+const BAR_CELLS: usize = 30;
 
 /// A colour or weight of text.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +52,18 @@ pub(super) fn unfinished(text: impl Display) {
     anstream::eprint!("{text}");
 }
 
+/// How far something is, in one line.
+pub(super) fn bar(done: u64, all: u64) -> String {
+    let share = done.saturating_mul(100).checked_div(all).unwrap_or(100);
+    let share = usize::try_from(share).map_or(100, |share| share.min(100));
+    let full = share * BAR_CELLS / 100;
+    format!(
+        "[{}{}] {share:>3} %  {done} of {all}",
+        "#".repeat(full),
+        "-".repeat(BAR_CELLS - full)
+    )
+}
+
 /// Says what went wrong.
 pub(super) fn error(message: &str) {
     note(format!("{}: {message}", Paint::Red.on("error")));
@@ -60,5 +74,24 @@ pub(super) fn load_error(failure: &LoadError) {
     match failure {
         LoadError::Faults(report) => note(report.coloured()),
         LoadError::Read { .. } | LoadError::Presets(_) => error(&failure.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_full_as_the_work_is_done() {
+        let check = |done, all, cells, text: &str| {
+            let bar = bar(done, all);
+            assert_eq!(bar.matches('#').count(), cells, "{bar}");
+            assert!(bar.ends_with(text), "{bar}");
+        };
+        check(0, 10, 0, "  0 %  0 of 10");
+        check(5, 10, 15, " 50 %  5 of 10");
+        check(10, 10, 30, "100 %  10 of 10");
+        check(11, 10, 30, "100 %  11 of 10");
+        check(0, 0, 30, "100 %  0 of 0");
     }
 }

@@ -31,8 +31,8 @@ use crate::redaction::Redaction;
 use crate::request_log::HeaderChoice;
 use crate::secret::SecretSource;
 use crate::signature::Presets;
-use crate::store::Retention;
 use crate::store::cipher::Cipher;
+use crate::store::{ClassBytes, Retention};
 pub use compile::near;
 use fault::{Fault, Report};
 use raw::server::LogFormat;
@@ -137,6 +137,8 @@ pub struct Keep {
     pub refused: Duration,
     /// Attempts.
     pub attempts: Duration,
+    /// How many bytes of each.
+    pub bytes: ClassBytes,
 }
 
 impl Keep {
@@ -150,6 +152,7 @@ impl Keep {
             attempts_before: before(self.attempts),
             // Before it is full, so that nothing that comes has to wait for room.
             bytes_max: Some(bytes_max / 20 * 19),
+            class_bytes_max: self.bytes,
         }
     }
 }

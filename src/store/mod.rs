@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod fault_point;
 pub mod log;
 pub mod record;
+pub mod source;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub use record::{
     Accept, Accepted, Attempt, Claimed, DedupClaim, DeliveryState, End, Event, EventId, Facts,
     LaneRule, NewDelivery, Next, Recorded, Room, Settled, Settlement, Shown, ShownDelivery, Token,
 };
+pub use source::{Advance, Advanced, Lead, SourceKey, SourceRow};
 
 /// How many deliveries a backend can take now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,21 @@ pub struct Retention {
     pub attempts_before: Timestamp,
     /// The most bytes of the files; beyond, the oldest goes first.
     pub bytes_max: Option<u64>,
+    /// The most bytes of each class; beyond, its oldest go first.
+    pub class_bytes_max: ClassBytes,
+}
+
+/// Bytes of heads, bodies and answers of each class of what has ended; `None` = no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClassBytes {
+    /// Events that have arrived.
+    pub delivered: Option<u64>,
+    /// Events that were given up.
+    pub dead: Option<u64>,
+    /// Refused requests.
+    pub refused: Option<u64>,
+    /// Attempts.
+    pub attempts: Option<u64>,
 }
 
 impl Retention {
@@ -101,6 +118,7 @@ impl Retention {
             refused_before: before,
             attempts_before: before,
             bytes_max: None,
+            class_bytes_max: ClassBytes::default(),
         }
     }
 }
@@ -112,14 +130,15 @@ pub struct Retained {
     pub partitions_dropped: usize,
     /// How many partitions should go but hold live deliveries.
     pub partitions_held: usize,
-    /// How many events were dropped one by one, since others of their day are kept.
-    pub events_dropped: usize,
+    /// How many events, refused requests and attempts were dropped one by one, since others of their
+    /// day are kept.
+    pub rows_dropped: usize,
 }
 
 impl Retained {
     /// Whether there may be more to drop: so much is done at a time that nobody waits for it.
     pub fn may_have_more(&self) -> bool {
-        self.events_dropped > 0
+        self.rows_dropped > 0
     }
 }
 
@@ -208,6 +227,9 @@ pub trait Log: Send + Sync {
 
     /// The documents of a shelf with their keys, in the order of these.
     async fn shelf(&self, shelf: Shelf) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// How far a source is read, each of its partitions.
+    async fn source(&self, source: &str) -> Result<Vec<SourceRow>, StoreError>;
 }
 
 /// Keeps events and deliveries.
@@ -260,6 +282,19 @@ pub trait Store: Log {
         key: String,
         document: Option<String>,
     ) -> Result<(), StoreError>;
+
+    /// Takes the lead of a source until a time, or keeps it; `None` = somebody else has it. Whoever
+    /// takes it over is known by a new epoch from then on, which is on disk.
+    async fn lead(
+        &self,
+        key: SourceKey,
+        who: u64,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Lead>, StoreError>;
+
+    /// Accepts what a poll found and notes how far it has come, as one durable step or not at all.
+    async fn advance(&self, step: Advance) -> Result<Advanced, StoreError>;
 
     /// Keys of these scopes that are remembered after `now`, the latest first.
     async fn remembered(

@@ -181,7 +181,7 @@ async fn a_refused_request_is_explained_and_accepted_once_its_secret_is_mended()
     let id = refused["id"].as_str().unwrap().to_owned();
     let explained = told(&gateway, &["explain", &id]).await;
     assert!(
-        explained.contains("none of 1 secret(s) fits"),
+        explained.contains("secret 1 was tried and does not fit"),
         "{explained}"
     );
     let again = format!("/events/{id}/replay");

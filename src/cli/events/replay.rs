@@ -110,7 +110,7 @@ impl Replay {
             replay = client.get(&path, &[]).await?;
             if std::io::stderr().is_terminal() {
                 let Progress { events, found, .. } = &replay;
-                style::unfinished(format!("\r{events} of {found} events "));
+                style::unfinished(format!("\r{} events ", style::bar(*events, *found)));
             }
         }
         if std::io::stderr().is_terminal() {

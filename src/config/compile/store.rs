@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::{Compiler, value};
 use crate::config::decode::{Field, OneOrMany};
 use crate::config::raw::File;
-use crate::config::raw::store::Store;
-use crate::config::units::Period;
+use crate::config::raw::store::{KeepBytes, Store};
+use crate::config::units::{Period, Size};
 use crate::config::{Keep, StoreSettings};
 use crate::ingress::Route;
+use crate::store::ClassBytes;
 use crate::store::cipher::Cipher;
 
 const FOLDER: &str = "data";
@@ -86,6 +87,9 @@ impl Compiler<'_> {
             dead: or_as_long(|raw| &raw.keep_dead),
             refused: or_as_long(|raw| &raw.keep_refused),
             attempts: or_as_long(|raw| &raw.keep_attempts),
+            bytes: raw
+                .and_then(|raw| value(&raw.keep_bytes))
+                .map_or_else(ClassBytes::default, class_bytes),
         }
     }
 
@@ -132,5 +136,15 @@ impl Compiler<'_> {
             let help = "give them the same `mode`, or a `namespace` each";
             self.fault_with_help(field.span, message, help);
         }
+    }
+}
+
+fn class_bytes(raw: &KeepBytes) -> ClassBytes {
+    let bytes = |field: &Option<Field<Size>>| value(field).map(|size| size.as_u64());
+    ClassBytes {
+        delivered: bytes(&raw.delivered),
+        dead: bytes(&raw.dead),
+        refused: bytes(&raw.refused),
+        attempts: bytes(&raw.attempts),
     }
 }

@@ -33,4 +33,20 @@ pub struct Store {
     pub keep_refused: Option<Field<Period>>,
     /// How long the attempts for an event are remembered. Default: as long as `keep`.
     pub keep_attempts: Option<Field<Period>>,
+    /// How many bytes of heads, bodies and answers are remembered of each class, within `size_max`.
+    pub keep_bytes: Option<Field<KeepBytes>>,
+}
+
+/// How many bytes are remembered of each class; beyond, its oldest are forgotten.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct KeepBytes {
+    /// Of events that have arrived. Default: no limit.
+    pub delivered: Option<Field<Size>>,
+    /// Of events that were given up. Default: no limit.
+    pub dead: Option<Field<Size>>,
+    /// Of requests that were refused. Default: no limit.
+    pub refused: Option<Field<Size>>,
+    /// Of the answers to attempts. Default: no limit.
+    pub attempts: Option<Field<Size>>,
 }

@@ -7,6 +7,7 @@ mod delivering;
 mod engine;
 mod faults;
 mod operating;
+mod polling;
 
 mod showing;
 

@@ -306,6 +306,102 @@ async fn each_class_is_kept_for_its_own_time() {
     assert_eq!(store.event(given_up).await, Ok(None));
 }
 
+#[tokio::test]
+async fn each_class_is_kept_up_to_its_own_size() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let of_bytes = |second: i64| {
+        let mut event = event_at(at(second));
+        event.body = vec![b'x'; 1000].into();
+        event
+    };
+    let (mut delivered, mut given_up, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
+    for second in 0..150 {
+        let end = if second % 3 == 0 {
+            given_up.push(accept_new(&store, from_event(of_bytes(second))).await);
+            dead(LaneRule::Leave)
+        } else {
+            delivered.push(accept_new(&store, from_event(of_bytes(second))).await);
+            Next::Delivered
+        };
+        let claimed = claim_one(&store, at(second)).await;
+        settle(&store, &claimed, at(second), end).await;
+        let (event, refused) = (Arc::new(of_bytes(second)), refused("signature"));
+        refusals.push(event.id);
+        store.record(Note::Refused { event, refused });
+    }
+    refusals.push(refuse(&store, of_bytes(150), refused("signature")).await);
+    let waits = accept_new(&store, from_event(of_bytes(150))).await;
+    let retain = async |class_bytes_max, now| {
+        let policy = Retention {
+            class_bytes_max,
+            ..Retention::of_all(at(-9))
+        };
+        while store.retain(policy, now).await.unwrap().may_have_more() {}
+    };
+    let left = async |ids: &[EventId]| {
+        let mut left = Vec::new();
+        for &id in ids {
+            left.push(store.event(id).await.unwrap().is_some());
+        }
+        left.iter().filter(|&&is_left| is_left).count()
+    };
+    let counts = async || {
+        let attempts = shown(&store, given_up[49]).await.deliveries[0]
+            .attempts
+            .len();
+        let delivered = left(&delivered).await;
+        (
+            delivered,
+            left(&given_up).await,
+            left(&refusals).await,
+            attempts,
+        )
+    };
+    retain(ClassBytes::default(), at(200)).await;
+    assert_eq!(counts().await, (100, 50, 151, 1));
+    let none = ClassBytes::default();
+    let to = |bytes| Some(bytes);
+    retain(
+        ClassBytes {
+            refused: to(30_000),
+            ..none
+        },
+        at(300),
+    )
+    .await;
+    assert_eq!(counts().await, (100, 50, 28, 1));
+    retain(
+        ClassBytes {
+            delivered: to(30_000),
+            ..none
+        },
+        at(400),
+    )
+    .await;
+    assert_eq!(counts().await, (28, 50, 28, 1));
+    // What was there is known; more of it is counted on top.
+    refuse(&store, of_bytes(151), refused("signature")).await;
+    let max = ClassBytes {
+        delivered: to(50_000),
+        dead: to(13_000),
+        refused: to(30_000),
+        ..none
+    };
+    retain(max, at(500)).await;
+    assert_eq!(counts().await, (28, 12, 27, 1));
+    retain(
+        ClassBytes {
+            attempts: to(0),
+            ..none
+        },
+        at(600),
+    )
+    .await;
+    assert_eq!(counts().await, (28, 12, 27, 0));
+    assert_eq!(claim_one(&store, at(600)).await.event.id, waits);
+}
+
 /// A file as version 1 made it, with an event that waits.
 #[tokio::test]
 async fn a_file_of_the_first_version_is_brought_up_to_date() {
@@ -448,7 +544,7 @@ async fn a_key_is_needed_no_longer_than_what_it_sealed_is_kept() {
 async fn a_large_day_goes_in_steps() {
     let bench = Bench::new();
     let store = bench.open();
-    let mut items: Vec<Accept> = (0..2500).map(|_| new_event(on_day(0))).collect();
+    let mut items: Vec<Accept> = (0..250).map(|_| new_event(on_day(0))).collect();
     items.iter_mut().for_each(|item| item.deliveries.clear());
     let newest = items.last().map(|item| item.event.id).unwrap();
     store.accept(items).await.unwrap();
@@ -463,7 +559,7 @@ async fn a_large_day_goes_in_steps() {
     {
         steps += 1;
         let kept = store.count(Filter::default()).await.unwrap();
-        assert_eq!(kept, 2501 - 1000 * steps);
+        assert_eq!(kept, 251 - 100 * steps);
         assert!(
             store.event(newest).await.unwrap().is_some(),
             "the oldest go first"

@@ -178,7 +178,7 @@ async fn retention_keeps_what_is_live_and_gives_room_back() {
     let expected = Retained {
         partitions_dropped: 1,
         partitions_held: 1,
-        events_dropped: 0,
+        rows_dropped: 0,
     };
     assert_eq!(retained, expected);
     assert_eq!(pages(&store, &Filter::default(), 10).await, [new, live]);

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::weight::{Surplus, Trimmed};
 use crate::store::StoreError;
 use crate::store::{
-    Accept, Accepted, Act, Note, Redelivery, Retained, Retention, Settled, Settlement, Shelf,
+    Accept, Accepted, Act, Advance, Advanced, Lead, Note, Redelivery, Retained, Retention, Settled,
+    Settlement, Shelf, SourceKey,
 };
 
 /// The most events that wait to be accepted.
@@ -28,6 +30,9 @@ const BATCH_ACCEPTS_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most settlements, and the most notes, that ride along with one commit.
 const BATCH_RIDERS_MAX: usize = 1024;
+/// The most steps of chores that ride along with one commit: what operators ask for is not to be
+/// felt by senders.
+const BATCH_CHORES_MAX: usize = 32;
 
 /// Where the answer to a step goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -48,7 +53,7 @@ pub(super) struct SettleJob {
     pub answer: Answer<Vec<Settled>>,
 }
 
-/// What is done one at a time.
+/// What operators and polls ask for. It rides along with what is written anyway.
 pub(super) enum Chore {
     Redeliver {
         items: Vec<Redelivery>,
@@ -60,6 +65,14 @@ pub(super) enum Chore {
         slot: u16,
         answer: Answer<bool>,
     },
+    Lead {
+        key: SourceKey,
+        answer: Answer<Lead>,
+    },
+    Advance {
+        step: Box<Advance>,
+        answer: Answer<Advanced>,
+    },
     Act {
         act: Act,
         answer: Answer<()>,
@@ -70,11 +83,64 @@ pub(super) enum Chore {
         document: Option<String>,
         answer: Answer<()>,
     },
-    Retain {
-        policy: Retention,
-        now: i64,
-        answer: Answer<Retained>,
-    },
+}
+
+/// What a chore came to.
+pub(super) enum Done {
+    Count(u64),
+    Flag(bool),
+    Led(Box<Lead>),
+    Advanced(Advanced),
+    Noted,
+}
+
+impl Chore {
+    fn steps(&self) -> usize {
+        match self {
+            Self::Redeliver { items, .. } => items.len(),
+            Self::Advance { step, .. } => step.found.len().max(1),
+            Self::Discard { .. } | Self::Lead { .. } | Self::Act { .. } | Self::Put { .. } => 1,
+        }
+    }
+
+    /// Tells who asked, who may have left.
+    pub(super) fn answer(self, done: Result<Done, StoreError>) {
+        fn tell<T>(
+            answer: Answer<T>,
+            done: Result<Done, StoreError>,
+            pick: impl FnOnce(Done) -> Option<T>,
+        ) {
+            let none = || StoreError::Unavailable("the store did not answer".into());
+            let _ = answer.send(done.and_then(|done| pick(done).ok_or_else(none)));
+        }
+        match self {
+            Self::Redeliver { answer, .. } => tell(answer, done, |done| match done {
+                Done::Count(count) => Some(count),
+                _ => None,
+            }),
+            Self::Discard { answer, .. } => tell(answer, done, |done| match done {
+                Done::Flag(flag) => Some(flag),
+                _ => None,
+            }),
+            Self::Lead { answer, .. } => tell(answer, done, |done| match done {
+                Done::Led(lead) => Some(*lead),
+                _ => None,
+            }),
+            Self::Advance { answer, .. } => tell(answer, done, |done| match done {
+                Done::Advanced(advanced) => Some(advanced),
+                _ => None,
+            }),
+            Self::Act { answer, .. } | Self::Put { answer, .. } => tell(answer, done, |_| Some(())),
+        }
+    }
+}
+
+/// A piece of retention, which is a transaction of its own.
+pub(super) struct RetainJob {
+    pub policy: Retention,
+    pub now: i64,
+    pub surplus: Surplus,
+    pub answer: Answer<(Retained, Vec<Trimmed>)>,
 }
 
 /// What one commit writes.
@@ -82,21 +148,28 @@ pub(super) enum Chore {
 pub(super) struct Batch {
     pub accepts: Vec<AcceptJob>,
     pub settles: Vec<SettleJob>,
+    pub chores: Vec<Chore>,
     pub logs: Vec<Note>,
 }
 
 impl Batch {
+    /// How many are written together, each of which may fail by itself.
+    pub(super) fn jobs(&self) -> usize {
+        self.accepts.len() + self.settles.len() + self.chores.len() + self.logs.len()
+    }
+
     pub(super) fn steps(&self) -> usize {
         let accepts = self.accepts.iter().map(|job| job.items.len());
         let settles = self.settles.iter().map(|job| job.items.len());
-        accepts.sum::<usize>() + settles.sum::<usize>() + self.logs.len()
+        let chores = self.chores.iter().map(Chore::steps);
+        accepts.sum::<usize>() + settles.sum::<usize>() + chores.sum::<usize>() + self.logs.len()
     }
 }
 
 /// What the writer does next.
 pub(super) enum Work {
     Write(Batch),
-    Chore(Chore),
+    Retain(RetainJob),
     /// Nothing came for a while.
     Idle,
     /// Everything is written, and nothing will come any more.
@@ -112,8 +185,9 @@ struct Waiting {
     log_bytes: usize,
     first_log: Option<Instant>,
     chores: VecDeque<Chore>,
-    /// Whether a chore goes before what waits to be written, which may never end.
-    is_chores_turn: bool,
+    retains: VecDeque<RetainJob>,
+    /// Whether retention goes before what waits to be written, which may never end.
+    is_retention_turn: bool,
     logs_dropped: u64,
     is_closed: bool,
 }
@@ -186,6 +260,15 @@ impl Inbox {
         Ok(())
     }
 
+    pub(super) fn retain(&self, job: RetainJob) -> Result<(), StoreError> {
+        let mut waiting = self.lock();
+        waiting.check_open()?;
+        waiting.retains.push_back(job);
+        drop(waiting);
+        self.some.notify_one();
+        Ok(())
+    }
+
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.some.notify_one();
@@ -208,15 +291,16 @@ impl Inbox {
     }
 
     /// Everything that waits for an answer, which will be that there is none.
-    pub(super) fn take_waiting(&self) -> (Batch, Vec<Chore>) {
+    pub(super) fn take_waiting(&self) -> (Batch, Vec<RetainJob>) {
         let mut waiting = self.lock();
         waiting.accept_bytes = 0;
         let batch = Batch {
             accepts: mem::take(&mut waiting.accepts).into(),
             settles: mem::take(&mut waiting.settles).into(),
+            chores: mem::take(&mut waiting.chores).into(),
             logs: Vec::new(),
         };
-        (batch, mem::take(&mut waiting.chores).into())
+        (batch, mem::take(&mut waiting.retains).into())
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -228,14 +312,14 @@ impl Inbox {
         let mut waiting = self.lock();
         loop {
             let is_ripe = waiting.is_ripe();
-            if (waiting.is_chores_turn || !is_ripe)
-                && let Some(chore) = waiting.chores.pop_front()
+            if (waiting.is_retention_turn || !is_ripe)
+                && let Some(job) = waiting.retains.pop_front()
             {
-                waiting.is_chores_turn = false;
-                return Work::Chore(chore);
+                waiting.is_retention_turn = false;
+                return Work::Retain(job);
             }
             if is_ripe {
-                waiting.is_chores_turn = true;
+                waiting.is_retention_turn = true;
                 return Work::Write(waiting.batch());
             }
             if waiting.is_closed {
@@ -270,6 +354,7 @@ impl Waiting {
             && self.settles.is_empty()
             && self.logs.is_empty()
             && self.chores.is_empty()
+            && self.retains.is_empty()
     }
 
     /// Whether there is something that need not wait any longer.
@@ -280,7 +365,8 @@ impl Waiting {
                 || self
                     .first_log
                     .is_none_or(|first| first.elapsed() >= LOG_WAIT));
-        !self.accepts.is_empty() || !self.settles.is_empty() || logs
+        let asked = !self.accepts.is_empty() || !self.settles.is_empty() || !self.chores.is_empty();
+        asked || logs
     }
 
     fn batch(&mut self) -> Batch {
@@ -302,6 +388,14 @@ impl Waiting {
             };
             riders += job.items.len();
             batch.settles.push(job);
+        }
+        let mut steps = 0;
+        while steps < BATCH_CHORES_MAX {
+            let Some(chore) = self.chores.pop_front() else {
+                break;
+            };
+            steps += chore.steps();
+            batch.chores.push(chore);
         }
         while batch.logs.len() < BATCH_RIDERS_MAX && bytes < 2 * BATCH_BYTES_MAX {
             let Some(note) = self.logs.pop_front() else {

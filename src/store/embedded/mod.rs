@@ -14,31 +14,40 @@ mod reading;
 mod retention;
 mod schema;
 mod search;
+mod sources;
 mod steps;
 mod upkeep;
+mod weight;
 mod writer;
 
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use self::checkpoint::Bell;
 use self::codec::{micros, timestamp};
-use self::inbox::{AcceptJob, Chore, Inbox, SettleJob};
+use self::inbox::{AcceptJob, Chore, Inbox, RetainJob, SettleJob};
 use self::queue::{Live, Queue, Taken};
 pub use self::reading::Reading;
+use self::sources::{Leads, Wish};
+use self::weight::{Scale, Surplus};
 use self::writer::Writer;
 use super::cipher::Cipher;
 use super::{
-    Accept, Accepted, Act, Acts, CANCELLED, Cancelled, Claimed, Event, EventId, Filter, LaneRule,
-    Log, Next, Note, Observer, Page, Redelivery, Remembered, Retained, Retention, Settled,
-    Settlement, Shelf, Shown, Store, StoreError, Token, Usage, Want,
+    Accept, Accepted, Act, Acts, Advance, Advanced, CANCELLED, Cancelled, Claimed, ClassBytes,
+    Event, EventId, Filter, LaneRule, Lead, Log, Next, Note, Observer, Page, Redelivery,
+    Remembered, Retained, Retention, Settled, Settlement, Shelf, Shown, SourceKey, SourceRow,
+    Store, StoreError, Token, Usage, Want,
 };
+
+/// For how long the weight of the classes is taken to be what it was, but for what was dropped.
+const WEIGHED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// Where and how large the store is.
 #[derive(Debug, Clone)]
@@ -118,8 +127,19 @@ fn store_error(options: &Options, error: &rusqlite::Error) -> StoreError {
 pub struct Embedded {
     shared: Arc<Shared>,
     reading: Reading,
+    /// Who leads which source.
+    leads: Mutex<Leads>,
+    /// What the classes take; held while it is looked at, which nobody waits for.
+    weighed: tokio::sync::Mutex<Weighed>,
     /// Comes when the writer has ended; taken by who waits for it.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+/// What the classes took, and when that was looked at.
+#[derive(Default)]
+struct Weighed {
+    scale: Scale,
+    at: Option<Timestamp>,
 }
 
 impl Embedded {
@@ -183,6 +203,7 @@ impl Embedded {
             next_seq: last_seq.saturating_add(1).max(micros(now)),
             has_free_pages: true,
             used_bytes,
+            trimmed_until: HashMap::new(),
         };
         let (end, ended) = oneshot::channel();
         let (bell, of_helper) = (shared.bell.clone(), options.clone());
@@ -203,8 +224,46 @@ impl Embedded {
         Ok(Self {
             shared,
             reading: Reading::new(options, Arc::new(is_leased)),
+            leads: Mutex::default(),
+            weighed: tokio::sync::Mutex::default(),
             ended: Mutex::new(Some(ended)),
         })
+    }
+
+    /// What is above the limits of the classes. While the rest of a surplus is dropped, nothing is
+    /// weighed anew.
+    async fn surplus(&self, max: ClassBytes, now: Timestamp) -> Result<Surplus, StoreError> {
+        if max == ClassBytes::default() {
+            return Ok(Surplus::new());
+        }
+        let waiting = self.shared.queue().depth_by_part();
+        let mut weighed = self.weighed.lock().await;
+        let since = weighed.at.map(|at| now.duration_since(at));
+        let is_fresh = since.is_some_and(|since| since.abs() < WEIGHED_FOR);
+        if !is_fresh || weighed.scale.is_empty() {
+            let mut scale = weighed.scale.clone();
+            let of_days = waiting.clone();
+            weighed.scale = self
+                .reading
+                .read(move |connection| {
+                    scale.weigh(connection, &max, &of_days)?;
+                    Ok(scale)
+                })
+                .await?;
+            weighed.at = Some(now);
+        }
+        Ok(weighed.scale.surplus(&max, &waiting))
+    }
+
+    /// A panic elsewhere leaves whole entries.
+    fn leads(&self) -> MutexGuard<'_, Leads> {
+        self.leads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take_lead(&self, key: SourceKey) -> Result<Lead, StoreError> {
+        let (answer, coming) = oneshot::channel();
+        self.shared.inbox.chore(Chore::Lead { key, answer })?;
+        answered(coming).await
     }
 
     fn lease(&self, wants: &[Want], now: i64, until: i64) -> Vec<(Token, Live)> {
@@ -270,6 +329,10 @@ impl Log for Embedded {
 
     async fn shelf(&self, shelf: Shelf) -> Result<Vec<(String, String)>, StoreError> {
         self.reading.shelf(shelf).await
+    }
+
+    async fn source(&self, source: &str) -> Result<Vec<SourceRow>, StoreError> {
+        self.reading.source(source).await
     }
 }
 
@@ -435,6 +498,39 @@ impl Store for Embedded {
         answered(coming).await
     }
 
+    async fn lead(
+        &self,
+        key: SourceKey,
+        who: u64,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Lead>, StoreError> {
+        let wish = self.leads().wish(&key, who, now, until);
+        let led = match wish {
+            Wish::Refused => return Ok(None),
+            Wish::Kept => {
+                let of_key = key.clone();
+                let read = move |connection: &_| sources::led(connection, &of_key);
+                self.reading.read(read).await
+            }
+            Wish::Taken => self.take_lead(key.clone()).await,
+        };
+        if led.is_err() {
+            self.leads().give_back(&key, who);
+        }
+        led.map(Some)
+    }
+
+    async fn advance(&self, step: Advance) -> Result<Advanced, StoreError> {
+        if let Some(trouble) = self.shared.trouble() {
+            return Err(trouble);
+        }
+        let (answer, coming) = oneshot::channel();
+        let step = Box::new(step);
+        self.shared.inbox.chore(Chore::Advance { step, answer })?;
+        answered(coming).await
+    }
+
     async fn remembered(
         &self,
         scopes: &[u64],
@@ -448,13 +544,24 @@ impl Store for Embedded {
     }
 
     async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError> {
+        let surplus = self.surplus(policy.class_bytes_max, now).await?;
         let (answer, coming) = oneshot::channel();
-        self.shared.inbox.chore(Chore::Retain {
+        self.shared.inbox.retain(RetainJob {
             policy,
             now: micros(now),
+            surplus,
             answer,
         })?;
-        answered(coming).await
+        let (mut retained, trimmed) = answered(coming).await?;
+        let mut weighed = self.weighed.lock().await;
+        if retained.partitions_dropped > 0 || retained.rows_dropped > 0 {
+            weighed.scale.forget();
+        }
+        weighed.scale.take_off(&trimmed);
+        for one in trimmed {
+            retained.rows_dropped += usize::try_from(one.rows).unwrap_or(usize::MAX);
+        }
+        Ok(retained)
     }
 
     fn usage(&self) -> Usage {

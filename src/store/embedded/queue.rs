@@ -5,7 +5,7 @@
 //! of a lane is among those that can be claimed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::store::{BackendUsage, LaneRule, Settled, Token};
@@ -392,6 +392,15 @@ impl Queue {
         self.depth_by_part
             .get(&part)
             .is_some_and(|&depth| depth > 0)
+    }
+
+    /// How many live deliveries the events of each partition have.
+    pub(super) fn depth_by_part(&self) -> BTreeMap<u32, u64> {
+        let parts = self.depth_by_part.iter();
+        parts
+            .filter(|&(_, &depth)| depth > 0)
+            .map(|(&part, &depth)| (part, depth))
+            .collect()
     }
 
     /// Live deliveries of a route.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::reader::{self, Readers};
-use super::{Options, load, schema, search, store_error};
+use super::{Options, load, schema, search, sources, store_error};
 use crate::store::cipher::Cipher;
-use crate::store::{Acts, EventId, Filter, Log, Page, Shelf, Shown, StoreError};
+use crate::store::{Acts, EventId, Filter, Log, Page, Shelf, Shown, SourceRow, StoreError};
 
 /// Page cache of a store that is only read.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -119,6 +119,12 @@ impl Log for Reading {
 
     async fn shelf(&self, shelf: Shelf) -> Result<Vec<(String, String)>, StoreError> {
         self.read(move |connection| reader::shelf(connection, shelf))
+            .await
+    }
+
+    async fn source(&self, source: &str) -> Result<Vec<SourceRow>, StoreError> {
+        let source = source.to_owned();
+        self.read(move |connection| sources::of_source(connection, &source))
             .await
     }
 }

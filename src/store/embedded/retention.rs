@@ -3,8 +3,9 @@
 
 use jiff::Timestamp;
 
+use super::weight::{Surplus, Trimmed};
 use super::writer::{Broken, Writer};
-use super::{codec, schema};
+use super::{codec, schema, sources};
 use crate::store::{Retained, Retention};
 
 /// How retention goes about it.
@@ -49,6 +50,13 @@ impl Writer {
                 return Ok(retained);
             }
         }
+        self.forget_keys(now)?;
+        Ok(retained)
+    }
+
+    /// Drops the keys of days that are over, and that no source needs.
+    fn forget_keys(&mut self, now: i64) -> Result<(), Broken> {
+        let now = sources::held_at(&self.connection, now)?;
         for day in self.tables.buckets_before(now) {
             self.connection
                 .execute_batch(&format!("DROP TABLE IF EXISTS dedup_{day}"))?;
@@ -56,7 +64,38 @@ impl Writer {
             self.has_free_pages = true;
             self.weigh();
         }
-        Ok(retained)
+        Ok(())
+    }
+
+    /// Drops a few of the oldest of each class of which there is too much.
+    pub(super) fn trim(&mut self, surplus: &Surplus) -> Result<Vec<Trimmed>, Broken> {
+        let mut all = Vec::new();
+        for &(class, bytes) in surplus {
+            for part in schema::partitions(&self.connection)? {
+                let after = self.trimmed_until.get(&(class, part)).copied();
+                let shared = self.shared.clone();
+                let (trimmed, effects, _) = self.transaction(&shared, |steps| {
+                    steps.trim(class, part, after.unwrap_or_default(), bytes)
+                })?;
+                self.apply(effects);
+                match trimmed.until {
+                    Some(until) => self.trimmed_until.insert((class, part), until),
+                    None => self.trimmed_until.remove(&(class, part)),
+                };
+                let is_some = trimmed.rows > 0;
+                self.has_free_pages |= is_some;
+                all.push(Trimmed {
+                    class,
+                    part,
+                    rows: trimmed.rows,
+                    bytes: trimmed.bytes,
+                });
+                if is_some || trimmed.until.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(all)
     }
 
     fn retain_partition(
@@ -87,7 +126,7 @@ impl Writer {
                 self.apply(effects);
                 if some > 0 {
                     self.has_free_pages = true;
-                    retained.events_dropped += some;
+                    retained.rows_dropped += some;
                     return Ok(());
                 }
             }
@@ -107,7 +146,7 @@ impl Writer {
             let (shed, effects, _) = self.transaction(&shared, |steps| steps.shed(part))?;
             self.apply(effects);
             self.has_free_pages |= shed > 0;
-            retained.events_dropped += shed;
+            retained.rows_dropped += shed;
         }
         if is_over(policy.attempts_before) {
             self.empty("attempt", part)?;

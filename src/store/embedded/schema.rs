@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 
 /// The version of the schema; `PRAGMA user_version` of the file.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// How long another process may hold the file, when a backup is made for instance.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +34,12 @@ CREATE TABLE act(
 CREATE TABLE document(
     shelf TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL,
     PRIMARY KEY(shelf, key)) WITHOUT ROWID;
+",
+    "
+CREATE TABLE source(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, partition TEXT NOT NULL,
+    version INTEGER NOT NULL, epoch INTEGER NOT NULL, held_at INTEGER NOT NULL,
+    document BLOB, snapshot BLOB, UNIQUE(name, partition));
 ",
 ];
 
@@ -208,7 +214,8 @@ impl Bucket {
                  VALUES(?1, ?2, ?3, ?4, ?5)"
             ),
             find: format!(
-                "SELECT id, opened_or_null(answer, id) FROM dedup_{day} WHERE scope = ?1 AND key = ?2 AND until > ?3"
+                "SELECT id, opened_or_null(answer, id), until FROM dedup_{day} \
+                 WHERE scope = ?1 AND key = ?2 AND until > ?3"
             ),
         }
     }

@@ -88,6 +88,29 @@ pub(super) struct Effects {
     depth_by_route: HashMap<u16, u64>,
 }
 
+/// What is remembered of a key.
+pub(super) struct Known {
+    /// The event that had it first.
+    pub first: EventId,
+    /// What its sender was answered, as it is stored.
+    pub answer: Option<Bytes>,
+    /// Until when it is remembered, in microseconds since 1970.
+    pub until: i64,
+}
+
+impl Known {
+    /// What another event of this key is; the same one is what it was.
+    pub(super) fn seen_by(self, id: &EventId) -> Accepted {
+        if self.first == *id {
+            return Accepted::New;
+        }
+        Accepted::Duplicate {
+            first: self.first,
+            answer: self.answer.and_then(|text| codec::decode_answer(&text)),
+        }
+    }
+}
+
 /// What the steps of a transaction share.
 pub(super) struct Steps<'a> {
     pub transaction: &'a Transaction<'a>,
@@ -103,14 +126,9 @@ impl Steps<'_> {
     pub(super) fn accept(&mut self, item: &Accept) -> rusqlite::Result<Accepted> {
         let event = item.event.as_ref();
         if let Some(claim) = &item.dedup
-            && let Some((first, answer)) = self.find(claim, micros(event.received_at))?
+            && let Some(known) = self.find(claim, micros(event.received_at))?
         {
-            return Ok(if first == event.id {
-                Accepted::New
-            } else {
-                let answer = answer.and_then(|text| codec::decode_answer(&text));
-                Accepted::Duplicate { first, answer }
-            });
+            return Ok(known.seen_by(&event.id));
         }
         let route = self.shared.queue().names.number(&event.route);
         let count = u64::try_from(item.deliveries.len()).unwrap_or(u64::MAX);
@@ -121,8 +139,20 @@ impl Steps<'_> {
                 false => Accepted::Full(full),
             });
         }
+        self.write_event(item, route, count)?;
+        Ok(Accepted::New)
+    }
+
+    /// Writes an event that is new, unless it is there already.
+    pub(super) fn write_event(
+        &mut self,
+        item: &Accept,
+        route: u16,
+        count: u64,
+    ) -> rusqlite::Result<()> {
+        let event = item.event.as_ref();
         let Some((seq, part)) = self.insert_event(event)? else {
-            return Ok(Accepted::New);
+            return Ok(());
         };
         if item.was_refused {
             let tables = self.tables.partition(self.transaction, part)?;
@@ -142,7 +172,7 @@ impl Steps<'_> {
         if let Some(claim) = &item.dedup {
             self.remember(claim, &event.id, None)?;
         }
-        Ok(Accepted::New)
+        Ok(())
     }
 
     fn insert_live(
@@ -187,7 +217,18 @@ impl Steps<'_> {
     }
 
     fn is_full(&self, item: &Accept, route: u16, count: u64) -> Option<Room> {
-        if self.effects.bytes.saturating_add(bytes_of(&item.event)) > self.room {
+        self.limit_met(bytes_of(&item.event), item.route_depth_max, route, count)
+    }
+
+    /// The limit that so many bytes and deliveries more would not be within.
+    pub(super) fn limit_met(
+        &self,
+        bytes: u64,
+        route_depth_max: Option<u64>,
+        route: u16,
+        count: u64,
+    ) -> Option<Room> {
+        if self.effects.bytes.saturating_add(bytes) > self.room {
             return Some(Room::Bytes);
         }
         if count == 0 {
@@ -196,7 +237,7 @@ impl Steps<'_> {
         let added = self.effects.depth_by_route.get(&route).copied();
         let queue = self.shared.queue();
         let of_route = queue.depth_of_route(route) + added.unwrap_or_default() + count;
-        if item.route_depth_max.is_some_and(|max| of_route > max) {
+        if route_depth_max.is_some_and(|max| of_route > max) {
             return Some(Room::Route);
         }
         let of_all = queue.depth() + self.effects.depth + count;
@@ -271,11 +312,8 @@ impl Steps<'_> {
         Ok(())
     }
 
-    fn find(
-        &self,
-        claim: &DedupClaim,
-        now: i64,
-    ) -> rusqlite::Result<Option<(EventId, Option<Bytes>)>> {
+    /// The latest that is remembered of a key after a moment.
+    pub(super) fn find(&self, claim: &DedupClaim, now: i64) -> rusqlite::Result<Option<Known>> {
         for bucket in self
             .tables
             .buckets
@@ -288,7 +326,11 @@ impl Steps<'_> {
                 .prepare_cached(&bucket.find)?
                 .query_row(params![claim.scope.cast_signed(), claim.key, now], |row| {
                     let answer: Option<Vec<u8>> = row.get(1)?;
-                    Ok((EventId::from_bytes(row.get(0)?), answer.map(Bytes::from)))
+                    Ok(Known {
+                        first: EventId::from_bytes(row.get(0)?),
+                        answer: answer.map(Bytes::from),
+                        until: row.get(2)?,
+                    })
                 })
                 .optional()?;
             if found.is_some() {
@@ -298,7 +340,7 @@ impl Steps<'_> {
         Ok(None)
     }
 
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         claim: &DedupClaim,
         id: &EventId,

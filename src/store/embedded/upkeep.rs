@@ -4,20 +4,48 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::codec::{self, day, micros};
+use super::inbox::{Chore, Done};
 use super::queue::Live;
 use super::schema;
 use super::steps::Steps;
+use super::weight::Class;
 use crate::store::{Act, Place, Redelivery, Shelf};
 
 const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
-/// How many events of a day that goes are dropped in one transaction.
-const DROPPED_MAX: usize = 1000;
-/// How many events are dropped one by one in one transaction.
-pub(super) const SHED_MAX: usize = 1000;
+/// How many events are dropped in one transaction: what is to be accepted waits for it.
+const DROPPED_MAX: usize = 100;
+
+/// What was taken away of a class of a day in one step.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TrimStep {
+    pub rows: u64,
+    pub bytes: u64,
+    /// Where the next step begins; `None` = the day was looked through.
+    pub until: Option<i64>,
+}
 
 impl Steps<'_> {
+    /// Does what an operator or a poll asked for.
+    pub(super) fn chore(&mut self, chore: &Chore) -> rusqlite::Result<Done> {
+        match chore {
+            Chore::Redeliver { items, due, .. } => self.redeliver(items, *due).map(Done::Count),
+            Chore::Discard { seq, slot, .. } => self.discard(*seq, *slot).map(Done::Flag),
+            Chore::Lead { key, .. } => self.lead(key).map(|lead| Done::Led(Box::new(lead))),
+            Chore::Advance { step, .. } => self.advance(step).map(Done::Advanced),
+            Chore::Act { act, .. } => self.act(act).map(|()| Done::Noted),
+            Chore::Put {
+                shelf,
+                key,
+                document,
+                ..
+            } => self
+                .put(*shelf, key, document.as_deref())
+                .map(|()| Done::Noted),
+        }
+    }
+
     /// Makes deliveries of events that are in the log.
-    pub(super) fn redeliver(&mut self, items: &[Redelivery], due: i64) -> rusqlite::Result<u64> {
+    fn redeliver(&mut self, items: &[Redelivery], due: i64) -> rusqlite::Result<u64> {
         let mut count = 0;
         for item in items {
             let part = day(codec::id_micros(&item.id));
@@ -95,7 +123,7 @@ impl Steps<'_> {
     }
 
     /// Lets a lane go on that waits for a dead delivery; tells whether one did.
-    pub(super) fn discard(&mut self, seq: i64, slot: u16) -> rusqlite::Result<bool> {
+    fn discard(&mut self, seq: i64, slot: u16) -> rusqlite::Result<bool> {
         let parked = self
             .transaction
             .prepare_cached(
@@ -112,7 +140,7 @@ impl Steps<'_> {
     }
 
     /// Notes what somebody did.
-    pub(super) fn act(&mut self, act: &Act) -> rusqlite::Result<()> {
+    fn act(&mut self, act: &Act) -> rusqlite::Result<()> {
         self.transaction
             .prepare_cached("INSERT INTO act(at, who, what, detail) VALUES(?1, ?2, ?3, ?4)")?
             .execute(params![micros(act.at), act.who, act.what, act.detail])?;
@@ -120,12 +148,7 @@ impl Steps<'_> {
     }
 
     /// Puts a document on a shelf or takes it away.
-    pub(super) fn put(
-        &mut self,
-        shelf: Shelf,
-        key: &str,
-        document: Option<&str>,
-    ) -> rusqlite::Result<()> {
+    fn put(&mut self, shelf: Shelf, key: &str, document: Option<&str>) -> rusqlite::Result<()> {
         match document {
             Some(text) => self
                 .transaction
@@ -170,11 +193,17 @@ impl Steps<'_> {
 
     /// Lets lanes go on that wait for dead of a partition: nobody can revive these any more.
     fn unpark_before(&mut self, part: u32, end: i64) -> rusqlite::Result<()> {
-        let mut statement = self.transaction.prepare(&format!(
-            "DELETE FROM parked WHERE seq IN (SELECT seq FROM event_{part} WHERE seq < ?1) \
-             RETURNING backend, lane"
+        self.unpark(
+            &format!("seq IN (SELECT seq FROM event_{part} WHERE seq < ?1)"),
+            end,
+        )
+    }
+
+    fn unpark(&mut self, which: &str, value: i64) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare_cached(&format!(
+            "DELETE FROM parked WHERE {which} RETURNING backend, lane"
         ))?;
-        let mut rows = statement.query([end])?;
+        let mut rows = statement.query([value])?;
         while let Some(row) = rows.next()? {
             let backend: String = row.get(0)?;
             let backend = self.shared.queue().names.number(&backend);
@@ -191,21 +220,116 @@ impl Steps<'_> {
         self.transaction.execute(&sql, []).map(drop)
     }
 
-    /// Drops events of a partition of which no delivery is dead, at most [`SHED_MAX`].
+    /// Drops events of a partition of which no delivery is dead, at most [`DROPPED_MAX`].
     pub(super) fn shed(&mut self, part: u32) -> rusqlite::Result<usize> {
         let mut statement = self.transaction.prepare(&format!(
             "SELECT seq FROM event_{part} e WHERE NOT EXISTS(SELECT 1 FROM done_{part} d \
              WHERE d.seq = e.seq AND d.state = 'dead') LIMIT ?1"
         ))?;
-        let rows = statement.query_map([SHED_MAX], |row| row.get(0))?;
+        let rows = statement.query_map([DROPPED_MAX], |row| row.get(0))?;
         let seqs: Vec<i64> = rows.collect::<Result<_, _>>()?;
-        for seq in &seqs {
-            for table in ["event", "payload", "done", "attempt"] {
-                self.transaction
-                    .prepare_cached(&format!("DELETE FROM {table}_{part} WHERE seq = ?1"))?
-                    .execute([seq])?;
-            }
+        for &seq in &seqs {
+            self.drop_event(part, seq)?;
         }
         Ok(seqs.len())
+    }
+
+    /// Drops the oldest of a class of a partition behind a place in the order of acceptance, until
+    /// so many bytes are gone or [`DROPPED_MAX`] events were looked at.
+    pub(super) fn trim(
+        &mut self,
+        class: Class,
+        part: u32,
+        after: i64,
+        surplus: u64,
+    ) -> rusqlite::Result<TrimStep> {
+        let window = match class {
+            Class::Delivered => format!("event_{part} WHERE"),
+            Class::Dead => format!("done_{part} WHERE state = 'dead' AND"),
+            Class::Refused => format!("refused_{part} WHERE"),
+            Class::Attempts => format!("attempt_{part} WHERE"),
+        };
+        let seqs: Vec<i64> = self
+            .transaction
+            .prepare_cached(&format!(
+                "SELECT DISTINCT seq FROM {window} seq > ?1 ORDER BY seq LIMIT ?2"
+            ))?
+            .query_map(params![after, DROPPED_MAX], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let mut step = TrimStep {
+            until: seqs.last().copied().filter(|_| seqs.len() == DROPPED_MAX),
+            ..TrimStep::default()
+        };
+        for seq in seqs {
+            if step.bytes >= surplus {
+                break;
+            }
+            if let Some(bytes) = self.trim_one(class, part, seq)? {
+                step.rows += 1;
+                step.bytes = step.bytes.saturating_add(bytes);
+            }
+        }
+        Ok(step)
+    }
+
+    /// Drops what has ended of an event; tells how many bytes.
+    fn trim_one(&mut self, class: Class, part: u32, seq: i64) -> rusqlite::Result<Option<u64>> {
+        if class == Class::Refused {
+            return self.weighed_and_dropped(
+                &format!("SELECT length(head) + length(body) FROM refused_{part} WHERE seq = ?1"),
+                &format!("DELETE FROM refused_{part} WHERE seq = ?1"),
+                seq,
+            );
+        }
+        let is_there = |sql: &str| self.transaction.prepare_cached(sql)?.exists([seq]);
+        if is_there("SELECT 1 FROM queue WHERE seq = ?1")? {
+            return Ok(None);
+        }
+        let of_dead = format!("SELECT 1 FROM done_{part} WHERE seq = ?1 AND state = 'dead'");
+        if class == Class::Delivered && is_there(&of_dead)? {
+            return Ok(None);
+        }
+        if class == Class::Attempts {
+            return self.weighed_and_dropped(
+                &format!(
+                    "SELECT sum(length(answer) + length(outcome)) FROM attempt_{part} \
+                     WHERE seq = ?1"
+                ),
+                &format!("DELETE FROM attempt_{part} WHERE seq = ?1"),
+                seq,
+            );
+        }
+        self.unpark("seq = ?1", seq)?;
+        let bytes = self.weighed_and_dropped(
+            &format!("SELECT length(head) + length(body) FROM payload_{part} WHERE seq = ?1"),
+            &format!("DELETE FROM payload_{part} WHERE seq = ?1"),
+            seq,
+        )?;
+        self.drop_event(part, seq)?;
+        Ok(bytes)
+    }
+
+    fn weighed_and_dropped(
+        &self,
+        weigh: &str,
+        delete: &str,
+        seq: i64,
+    ) -> rusqlite::Result<Option<u64>> {
+        let bytes = self
+            .transaction
+            .prepare_cached(weigh)?
+            .query_row([seq], |row| row.get(0))
+            .optional()?;
+        self.transaction.prepare_cached(delete)?.execute([seq])?;
+        Ok(bytes)
+    }
+
+    fn drop_event(&self, part: u32, seq: i64) -> rusqlite::Result<()> {
+        for table in ["event", "payload", "done", "attempt"] {
+            self.transaction
+                .prepare_cached(&format!("DELETE FROM {table}_{part} WHERE seq = ?1"))?
+                .execute([seq])?;
+        }
+        Ok(())
     }
 }

@@ -4,15 +4,17 @@
 //! it works. When it failed at a commit, nobody knows what was written: then memory is made anew
 //! from the file.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::inbox::{AcceptJob, Answer, Batch, Chore, SettleJob, Work};
+use super::inbox::{AcceptJob, Batch, Done, RetainJob, SettleJob, Work};
 use super::queue::{Names, Queue};
 use super::retention::Haste;
 use super::steps::{Effects, Steps, Tables, bytes_of};
+use super::weight::Class;
 use super::{Shared, checkpoint, load};
 use crate::store::fault_point::{self, Point};
 use crate::store::{Accepted, Settled, StoreError};
@@ -32,6 +34,8 @@ pub(super) struct Writer {
     pub has_free_pages: bool,
     /// Bytes of the file that held something after the last commit.
     pub used_bytes: u64,
+    /// Up to where the days of classes were looked through for what is too much.
+    pub trimmed_until: HashMap<(Class, u32), i64>,
 }
 
 /// Why a transaction did not come about.
@@ -53,6 +57,7 @@ impl From<rusqlite::Error> for Broken {
 struct Answers {
     accepted: Vec<Vec<Accepted>>,
     settled: Vec<Vec<Settled>>,
+    done: Vec<Done>,
 }
 
 impl Writer {
@@ -60,7 +65,7 @@ impl Writer {
         loop {
             match self.shared.inbox.next(IDLE) {
                 Work::Write(batch) => self.write(batch),
-                Work::Chore(chore) => self.chore(chore),
+                Work::Retain(job) => self.retain_some(job),
                 Work::Idle => self.keep_house(),
                 Work::End => break,
             }
@@ -79,7 +84,7 @@ impl Writer {
         }
         match self.try_write(&batch) {
             Ok(answers) => answer(batch, answers),
-            Err(broken) if batch.accepts.len() + batch.settles.len() + batch.logs.len() > 1 => {
+            Err(broken) if batch.jobs() > 1 => {
                 match self.trouble(&broken) {
                     Some(error) => self.fail(batch, broken, error),
                     // One of them is poison: the others must not suffer.
@@ -105,6 +110,10 @@ impl Writer {
             })
             .chain(batch.settles.into_iter().map(|job| Batch {
                 settles: vec![job],
+                ..Batch::default()
+            }))
+            .chain(batch.chores.into_iter().map(|chore| Batch {
+                chores: vec![chore],
                 ..Batch::default()
             }))
             .chain(batch.logs.into_iter().map(|note| Batch {
@@ -136,6 +145,9 @@ impl Writer {
                 let settled: Result<_, _> =
                     job.items.iter().map(|item| steps.settle(item)).collect();
                 answers.settled.push(settled?);
+            }
+            for chore in &batch.chores {
+                answers.done.push(steps.chore(chore)?);
             }
             for note in &batch.logs {
                 steps.note(note)?;
@@ -244,26 +256,26 @@ impl Writer {
     }
 
     /// Tells everybody that nothing can be written, and tries until it can.
-    fn fail(&mut self, batch: Batch, broken: Broken, error: StoreError) {
+    fn fail(&mut self, mut batch: Batch, broken: Broken, error: StoreError) {
         let is_for_all = self.trouble(&broken).is_some();
         if !is_for_all {
             // What cannot be written on a disk that works never can be: it is not tried again.
             tracing::error!(%error, "a step of the store failed");
             self.shared.inbox.drop_logs(batch.logs.len());
-            refuse(batch.accepts, batch.settles, &error);
+            refuse(batch, &error);
             return;
         }
         tracing::error!(%error, "the store cannot be written");
         self.shared.set_trouble(Some(error.clone()));
-        self.shared.inbox.put_back(batch.logs);
-        refuse(batch.accepts, batch.settles, &error);
+        self.shared.inbox.put_back(std::mem::take(&mut batch.logs));
+        refuse(batch, &error);
         let mut in_doubt = matches!(broken, Broken::AtCommit(_));
         loop {
-            let (batch, chores) = self.shared.inbox.take_waiting();
-            refuse(batch.accepts, batch.settles, &error);
-            chores
-                .into_iter()
-                .for_each(|chore| refuse_chore(chore, &error));
+            let (batch, retains) = self.shared.inbox.take_waiting();
+            refuse(batch, &error);
+            for job in retains {
+                let _ = job.answer.send(Err(error.clone()));
+            }
             if self.shared.inbox.is_closed() {
                 return;
             }
@@ -307,26 +319,21 @@ impl Writer {
         Ok(())
     }
 
-    fn chore(&mut self, chore: Chore) {
-        let broken = match chore {
-            Chore::Redeliver { items, due, answer } => {
-                self.step(answer, |steps| steps.redeliver(&items, due))
+    fn retain_some(&mut self, job: RetainJob) {
+        let retained = self
+            .retain(job.policy, job.now, Haste::InSteps)
+            .and_then(|retained| Ok((retained, self.trim(&job.surplus)?)));
+        let broken = match retained {
+            Ok(done) => {
+                // Who asked may have left.
+                let _ = job.answer.send(Ok(done));
+                None
             }
-            Chore::Discard { seq, slot, answer } => {
-                self.step(answer, |steps| steps.discard(seq, slot))
+            Err(broken) => {
+                let error = self.shared.error(broken.error());
+                let _ = job.answer.send(Err(error));
+                Some(broken)
             }
-            Chore::Act { act, answer } => self.step(answer, |steps| steps.act(&act)),
-            Chore::Put {
-                shelf,
-                key,
-                document,
-                answer,
-            } => self.step(answer, |steps| steps.put(shelf, &key, document.as_deref())),
-            Chore::Retain {
-                policy,
-                now,
-                answer,
-            } => self.told(answer, |writer| writer.retain(policy, now, Haste::InSteps)),
         };
         if let Some(broken) = broken
             && let Some(error) = self.trouble(&broken)
@@ -334,35 +341,6 @@ impl Writer {
             self.fail(Batch::default(), broken, error);
         }
         checkpoint::after_commit(&self.shared, &self.connection);
-    }
-
-    /// Does something in a transaction of its own, and tells who asked for it.
-    fn step<T>(
-        &mut self,
-        answer: Answer<T>,
-        step: impl FnOnce(&mut Steps<'_>) -> rusqlite::Result<T>,
-    ) -> Option<Broken> {
-        self.told(answer, |writer| {
-            let shared = writer.shared.clone();
-            let (done, effects, _) = writer.transaction(&shared, step)?;
-            writer.apply(effects);
-            Ok(done)
-        })
-    }
-
-    /// Does something and tells who asked for it; what is left is how it failed.
-    fn told<T>(
-        &mut self,
-        answer: Answer<T>,
-        work: impl FnOnce(&mut Self) -> Result<T, Broken>,
-    ) -> Option<Broken> {
-        let (done, broken) = match work(self) {
-            Ok(done) => (Ok(done), None),
-            Err(broken) => (Err(self.shared.error(broken.error())), Some(broken)),
-        };
-        // Who asked may have left.
-        let _ = answer.send(done);
-        broken
     }
 
     /// Looks how many bytes of the file hold something.
@@ -444,26 +422,20 @@ fn answer(batch: Batch, answers: Answers) {
     for (SettleJob { answer, .. }, settled) in batch.settles.into_iter().zip(answers.settled) {
         let _ = answer.send(Ok(settled));
     }
-}
-
-fn refuse(accepts: Vec<AcceptJob>, settles: Vec<SettleJob>, error: &StoreError) {
-    for job in accepts {
-        let _ = job.answer.send(Err(error.clone()));
-    }
-    for job in settles {
-        let _ = job.answer.send(Err(error.clone()));
+    for (chore, done) in batch.chores.into_iter().zip(answers.done) {
+        chore.answer(Ok(done));
     }
 }
 
-fn refuse_chore(chore: Chore, error: &StoreError) {
-    fn refuse<T>(answer: Answer<T>, error: &StoreError) {
-        let _ = answer.send(Err(error.clone()));
+fn refuse(batch: Batch, error: &StoreError) {
+    for job in batch.accepts {
+        let _ = job.answer.send(Err(error.clone()));
     }
-    match chore {
-        Chore::Redeliver { answer, .. } => refuse(answer, error),
-        Chore::Discard { answer, .. } => refuse(answer, error),
-        Chore::Act { answer, .. } | Chore::Put { answer, .. } => refuse(answer, error),
-        Chore::Retain { answer, .. } => refuse(answer, error),
+    for job in batch.settles {
+        let _ = job.answer.send(Err(error.clone()));
+    }
+    for chore in batch.chores {
+        chore.answer(Err(error.clone()));
     }
 }
 
