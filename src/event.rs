@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads, writes or decides.
 
+pub mod keys;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;

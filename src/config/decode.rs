@@ -30,6 +30,7 @@ mod place;
 mod scalar;
 mod schema;
 mod shapes;
+mod tree;
 mod words;
 
 use std::cell::RefCell;
@@ -45,7 +46,8 @@ use place::Place;
 
 pub use error::hinted;
 pub use schema::{allow_expressions, forbid_null_members};
-pub use shapes::{Entries, Field, OneOrMany, Template, TextOr};
+pub use shapes::{Entries, Field, OneOrMany, SecretTemplate, Template, TemplateOr, TextOr};
+pub use tree::Tree;
 
 /// Replaces the `${{ … }}` expressions of a text, or says why it cannot.
 pub type Expand<'a> = &'a dyn Fn(&str) -> Result<String, String>;
@@ -69,7 +71,7 @@ impl Context<'_> {
 /// a report must hide: secrets, and what stands under unknown keys.
 ///
 /// A fault in a [`Field`] leaves that field without a value; a fault outside of all fields leaves
-/// no value. `expand` sees each text with `${{` in it, except in a [`Template`].
+/// no value. `expand` sees each text with `${{` in it, except in a [`Template`] and its like.
 pub fn decode<T: DeserializeOwned>(
     root: &Node,
     expand: Expand<'_>,

@@ -6,6 +6,7 @@ mod percent;
 mod period;
 mod rate;
 mod size;
+mod spread;
 mod throughput;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use percent::Percent;
 pub use period::Period;
 pub use rate::Rate;
 pub use size::Size;
+pub use spread::Spread;
 pub use throughput::Throughput;
 
 /// Why a text is no value of its type, and how to write one.

@@ -12,12 +12,14 @@ use sha2::{Digest, Sha256};
 use super::backend::Backend;
 use super::request::Rewrite;
 use super::retry::Statuses;
+use super::view::view_of;
 use crate::event::{Head, Headers};
 use crate::expr::event::{EventTemplate, Predicate};
 use crate::signature::key::Key;
 use crate::signature::place::{Place, Request};
 use crate::signature::scheme::Scheme;
 use crate::signature::sign::{SignError, Stamp};
+use crate::store::{Event, NewDelivery};
 
 /// Where a route's events go and what is changed on the way.
 #[derive(Debug)]
@@ -231,6 +233,35 @@ impl Reply {
             content_type: None,
         }
     }
+}
+
+/// The first deliveries of an event that `which` chooses and whose `when` holds.
+pub fn deliveries_of(
+    route: &str,
+    deliver: &[Arc<Deliver>],
+    event: &Event,
+    which: impl Fn(&Deliver) -> bool,
+) -> Vec<NewDelivery> {
+    let chosen = deliver.iter().filter(|one| which(one));
+    let mut view = None;
+    chosen
+        .filter(|one| {
+            let Some(when) = &one.when else { return true };
+            let view = view.get_or_insert_with(|| view_of(event));
+            // Nothing is lost for want of an answer.
+            when.holds(view).unwrap_or_else(|error| {
+                tracing::warn!(route, slot = one.slot, %error, "deliver.when");
+                true
+            })
+        })
+        .map(|one| NewDelivery {
+            slot: one.slot,
+            backend: one.backend.name.as_str().into(),
+            due: event.received_at,
+            lane: one.lane(route, &event.head, &event.body),
+            attempts: 0,
+        })
+        .collect()
 }
 
 #[cfg(test)]

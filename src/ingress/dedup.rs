@@ -7,15 +7,16 @@
 //!
 //! Runs after verification: before it, anybody could suppress an event by sending its id first.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::refusal::Refusal;
 use crate::event::Head;
+use crate::event::keys::{key_of_pieces, scope_of};
 use crate::signature::place::{Place, Request};
 
 pub mod memory;
@@ -125,14 +126,6 @@ impl Drop for Ticket {
     }
 }
 
-/// A namespace as a number.
-fn scope(namespace: &str) -> u64 {
-    let digest: [u8; 32] = Sha256::digest(namespace.as_bytes()).into();
-    let mut scope = [0; 8];
-    scope.copy_from_slice(digest.split_at(8).0);
-    u64::from_be_bytes(scope)
-}
-
 /// Waits for the outcome of a request in flight.
 pub struct Waiter(watch::Receiver<Option<Recorded>>);
 
@@ -167,7 +160,7 @@ impl DedupKey {
 impl DedupRule {
     /// The namespace as a number, by which its keys can be found together.
     pub fn scope(&self) -> u64 {
-        scope(&self.namespace)
+        scope_of(&self.namespace)
     }
 
     /// The key of a request, for a store to claim; `None` = it is not a duplicate of anything.
@@ -225,19 +218,14 @@ impl DedupRule {
     }
 
     fn key(&self, request: &Request<'_>) -> Result<Option<DedupKey>, Refusal> {
-        let mut hash = Sha256::new();
-        let mut put = |piece: &[u8]| {
-            hash.update((piece.len() as u64).to_be_bytes());
-            hash.update(piece);
-        };
-        put(self.namespace.as_bytes());
+        let mut pieces = vec![Cow::Borrowed(self.namespace.as_bytes())];
         match &self.key {
-            KeySource::BodyHash => put(request.body()),
+            KeySource::BodyHash => pieces.push(Cow::Borrowed(request.body())),
             KeySource::First(places) => {
                 let Some(value) = places.iter().find_map(|place| place.read(request)) else {
                     return Ok(None);
                 };
-                put(&value);
+                pieces.push(value);
             }
             KeySource::All(places) => {
                 for place in places {
@@ -245,13 +233,10 @@ impl DedupRule {
                     let missing = || Refusal::DedupKeyMissing {
                         place: place.describe(),
                     };
-                    put(&value.ok_or_else(missing)?);
+                    pieces.push(value.ok_or_else(missing)?);
                 }
             }
         }
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut key = [0; 16];
-        key.copy_from_slice(digest.split_at(16).0);
-        Ok(Some(DedupKey(key)))
+        Ok(Some(DedupKey(key_of_pieces(pieces))))
     }
 }

@@ -296,6 +296,9 @@ pub trait Store: Log {
     /// Accepts what a poll found and notes how far it has come, as one durable step or not at all.
     async fn advance(&self, step: Advance) -> Result<Advanced, StoreError>;
 
+    /// Which of these keys are remembered after a moment, in the order asked.
+    async fn known(&self, keys: &[DedupClaim], at: Timestamp) -> Result<Vec<bool>, StoreError>;
+
     /// Keys of these scopes that are remembered after `now`, the latest first.
     async fn remembered(
         &self,

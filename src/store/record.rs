@@ -28,6 +28,13 @@ impl EventId {
         Self(Uuid::new_v7(timestamp))
     }
 
+    /// The id of an event that an item became at the moment `now`: what is not its time is the same
+    /// for the same item, but for the six bits that say what kind of UUID it is.
+    pub fn of_item(now: Timestamp, item: [u8; 10]) -> Self {
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &item).into_uuid())
+    }
+
     /// From its 16 bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
@@ -106,6 +113,15 @@ pub struct Facts {
     /// Why it was refused at first, if it was accepted later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_before: Option<String>,
+    /// What has happened to the item of a source: `created`, `updated` or `deleted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// What its source was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<serde_json::Value>,
+    /// The item as it was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<serde_json::Value>,
 }
 
 /// A key by which an event is known again.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::record::{Accept, Accepted, Room};
+use super::record::{Accept, Accepted, DedupClaim, Room};
 
 /// A source, or one partition of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +54,8 @@ pub struct Advance {
     pub version: u64,
     /// What was found, each with its key, in the order in which it is to be delivered.
     pub found: Vec<Accept>,
+    /// Keys that are only remembered: nobody wants what is older than the first poll.
+    pub learned: Vec<DedupClaim>,
     /// When keys that were remembered at that moment are known still.
     pub known_at: Timestamp,
     /// Until when keys are held from now on.

@@ -8,7 +8,7 @@ use super::choice::Choice;
 use super::decoder::Decoder;
 use super::error::Error;
 use super::scalar::{Boolean, Number};
-use super::shapes::{FIELD, ONE_OR_MANY, TEMPLATE, TEXT_OR};
+use super::shapes::{FIELD, ONE_OR_MANY, SECRET_TEMPLATE, TEMPLATE, TEMPLATE_OR, TEXT_OR, TREE};
 use crate::config::yaml::Kind;
 
 macro_rules! whole_numbers {
@@ -112,7 +112,12 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                 visitor.visit_seq(Items::new(self.clone(), items))
             }
             (TEXT_OR, Kind::Scalar { .. }) => self.text(visitor),
-            (TEMPLATE, _) => self.template(visitor),
+            (TEMPLATE_OR, Kind::Scalar { .. }) | (TEMPLATE, _) => self.template(visitor),
+            (SECRET_TEMPLATE, _) => {
+                self.hide(self.node);
+                self.template(visitor)
+            }
+            (TREE, _) => self.tree(visitor),
             _ => {
                 let whole = self.clone();
                 visitor

@@ -105,7 +105,7 @@ impl Decoder<'_> {
     }
 }
 
-fn visit_plain<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Error> {
+pub(super) fn visit_plain<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Error> {
     if let Ok(Boolean(value)) = text.parse() {
         return visitor.visit_bool(value);
     }

@@ -6,7 +6,8 @@ use schemars::transform::transform_subschemas;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::shapes::{Entries, Field, OneOrMany, Template, TextOr};
+use super::shapes::{Entries, Field, OneOrMany, SecretTemplate, Template, TemplateOr, TextOr};
+use super::tree::Tree;
 
 /// Takes `null` out of the optional properties of a schema: in a file, a key without a value is a
 /// fault, while schemars lets every `Option` be null.
@@ -160,5 +161,51 @@ impl JsonSchema for Template {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for TemplateOr<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("TemplateOr_{}", T::schema_name()).into()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        format!("TemplateOr<{}>", T::schema_id()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        TextOr::<T>::json_schema(generator)
+    }
+}
+
+impl JsonSchema for SecretTemplate {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "SecretTemplate".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Template::json_schema(generator)
+    }
+}
+
+impl JsonSchema for Tree {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Tree".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!(true)
     }
 }

@@ -15,6 +15,9 @@ pub(super) const FIELD: &str = "$hookgate::Field";
 pub(super) const ONE_OR_MANY: &str = "$hookgate::OneOrMany";
 pub(super) const TEXT_OR: &str = "$hookgate::TextOr";
 pub(super) const TEMPLATE: &str = "$hookgate::Template";
+pub(super) const TEMPLATE_OR: &str = "$hookgate::TemplateOr";
+pub(super) const SECRET_TEMPLATE: &str = "$hookgate::SecretTemplate";
+pub(super) const TREE: &str = "$hookgate::Tree";
 
 /// A value with its place. A fault inside is recorded, and leaves the field without a value.
 ///
@@ -297,5 +300,56 @@ impl Visitor<'_> for TemplateVisitor {
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
         Ok(Template(text.to_owned()))
+    }
+}
+
+/// A [`Template`] for the common case, or a mapping that says everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateOr<T> {
+    /// The short form.
+    Text(Template),
+    /// The full form.
+    Full(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TemplateOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(TEMPLATE_OR, TemplateOrVisitor(PhantomData))
+    }
+}
+
+struct TemplateOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TemplateOrVisitor<T> {
+    type Value = TemplateOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a mapping")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(TemplateOr::Text(Template(text.to_owned())))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, full: D) -> Result<Self::Value, D::Error> {
+        T::deserialize(full).map(TemplateOr::Full)
+    }
+}
+
+/// A [`Template`] that is a secret where it holds no expression: a report hides it, whatever the key
+/// that it stands under.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretTemplate(pub String);
+
+impl fmt::Debug for SecretTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let template = deserializer.deserialize_newtype_struct(SECRET_TEMPLATE, TemplateVisitor);
+        template.map(|Template(text)| Self(text))
     }
 }

@@ -7,6 +7,7 @@
 
 mod faults;
 mod reports;
+mod templates;
 mod values;
 
 use std::num::NonZeroU32;

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod deliver;
 pub mod limits;
+pub mod poll;
 pub mod provider;
 pub mod route;
 pub mod server;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Gateway;
-use super::durable::{claim_of, deliveries_of};
+use super::durable::claim_of;
+use crate::delivery::deliver::deliveries_of;
 use crate::event::ClientAddr;
 use crate::ingress::gate::Judgement;
 use crate::store::{Accept, Accepted, Event, Facts, Shown};
@@ -66,7 +67,7 @@ impl Gateway {
             ..old.clone()
         });
         let now = self.clock.now();
-        let mut deliveries = deliveries_of(route, &event, |_| true);
+        let mut deliveries = deliveries_of(&route.name, &route.deliver, &event, |_| true);
         for delivery in &mut deliveries {
             delivery.due = now;
         }

@@ -8,8 +8,7 @@ use pingora_core::protocols::http::ServerSession;
 
 use super::answer::Written;
 use super::exchange::{Exchange, Outcome};
-use crate::delivery::deliver::{Deliver, Reply};
-use crate::delivery::view::view_of;
+use crate::delivery::deliver::{Deliver, Reply, deliveries_of};
 use crate::event::{Head, Verdict};
 use crate::ingress::dedup::{DedupKey, Recorded};
 use crate::ingress::gate::{Admitted, Permit, Route};
@@ -159,7 +158,6 @@ impl<'a> Exchange<'a> {
             head: (*head).clone(),
             body: (*body).clone(),
             facts: Facts {
-                source: None,
                 peer: self.peer.ip(),
                 peer_is_trusted: self.snapshot.gate.trusts(self.peer),
                 client: admitted.client.to_string(),
@@ -168,7 +166,7 @@ impl<'a> Exchange<'a> {
                 provider_event_id: route.event_id(head, body),
                 event_type: route.event_type(head, body),
                 captures: admitted.captures.to_vec(),
-                refused_before: None,
+                ..Facts::default()
             },
         })
     }
@@ -180,7 +178,8 @@ impl<'a> Exchange<'a> {
         genuine: &Genuine<'_, 'a>,
         which: impl Fn(&Deliver) -> bool,
     ) -> Vec<NewDelivery> {
-        deliveries_of(genuine.admitted.route, event, which)
+        let route = genuine.admitted.route;
+        deliveries_of(&route.name, &route.deliver, event, which)
     }
 
     /// Notes a proxied event behind its answer.
@@ -225,34 +224,6 @@ impl<'a> Exchange<'a> {
             .collect();
         self.write(session, reply.status, &headers, body).await
     }
-}
-
-/// The deliveries of an event that `which` chooses and whose `when` holds.
-pub(super) fn deliveries_of(
-    route: &Route,
-    event: &Event,
-    which: impl Fn(&Deliver) -> bool,
-) -> Vec<NewDelivery> {
-    let chosen = route.deliver.iter().filter(|one| which(one));
-    let mut view = None;
-    chosen
-        .filter(|one| {
-            let Some(when) = &one.when else { return true };
-            let view = view.get_or_insert_with(|| view_of(event));
-            // Nothing is lost for want of an answer.
-            when.holds(view).unwrap_or_else(|error| {
-                tracing::warn!(route = route.name, slot = one.slot, %error, "deliver.when");
-                true
-            })
-        })
-        .map(|one| NewDelivery {
-            slot: one.slot,
-            backend: one.backend.name.as_str().into(),
-            due: event.received_at,
-            lane: one.lane(&route.name, &event.head, &event.body),
-            attempts: 0,
-        })
-        .collect()
 }
 
 /// What the store remembers an event of a route by.

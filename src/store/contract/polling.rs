@@ -21,6 +21,7 @@ fn step(lead: &Lead, found: Vec<Accept>, now: Timestamp, document: &str) -> Adva
         epoch: lead.epoch,
         version: lead.row.version,
         found,
+        learned: Vec::new(),
         known_at: now,
         held_at: now,
         document: Some(document.to_owned()),
@@ -175,6 +176,32 @@ async fn keys_are_known_for_as_long_as_their_items_can_be_met() {
         poll(60, 60).await,
         "nobody met it for longer than its window"
     );
+}
+
+#[tokio::test]
+async fn what_is_only_learned_is_known_later() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let led = lead(&store, 1, at(0)).await.unwrap();
+    let mut first = step(&led, vec![with_key(1, at(0))], at(0), "x");
+    first.learned = vec![key(2)];
+    store.advance(first).await.unwrap();
+    assert_eq!(depth(&store), 1, "what is learned is no event");
+    let known = async |now| store.known(&[key(1), key(2), key(3)], now).await.unwrap();
+    assert_eq!(known(at(1)).await, [true, true, false]);
+    assert_eq!(known(at(3600)).await, [false, false, false]);
+    let led = lead(&store, 1, at(1)).await.unwrap();
+    let again = step(
+        &led,
+        vec![with_key(2, at(1)), with_key(3, at(1))],
+        at(1),
+        "x",
+    );
+    let Ok(Advanced::Done { accepted, .. }) = store.advance(again).await else {
+        panic!("it is not noted");
+    };
+    assert!(matches!(accepted[0], Accepted::Duplicate { .. }));
+    assert_eq!(accepted[1], Accepted::New);
 }
 
 #[tokio::test]

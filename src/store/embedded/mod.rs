@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use self::checkpoint::Bell;
@@ -36,18 +36,15 @@ use self::inbox::{AcceptJob, Chore, Inbox, RetainJob, SettleJob};
 use self::queue::{Live, Queue, Taken};
 pub use self::reading::Reading;
 use self::sources::{Leads, Wish};
-use self::weight::{Scale, Surplus};
+use self::weight::Weighed;
 use self::writer::Writer;
 use super::cipher::Cipher;
 use super::{
-    Accept, Accepted, Act, Acts, Advance, Advanced, CANCELLED, Cancelled, Claimed, ClassBytes,
+    Accept, Accepted, Act, Acts, Advance, Advanced, CANCELLED, Cancelled, Claimed, DedupClaim,
     Event, EventId, Filter, LaneRule, Lead, Log, Next, Note, Observer, Page, Redelivery,
     Remembered, Retained, Retention, Settled, Settlement, Shelf, Shown, SourceKey, SourceRow,
     Store, StoreError, Token, Usage, Want,
 };
-
-/// For how long the weight of the classes is taken to be what it was, but for what was dropped.
-const WEIGHED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// Where and how large the store is.
 #[derive(Debug, Clone)]
@@ -133,13 +130,6 @@ pub struct Embedded {
     weighed: tokio::sync::Mutex<Weighed>,
     /// Comes when the writer has ended; taken by who waits for it.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
-}
-
-/// What the classes took, and when that was looked at.
-#[derive(Default)]
-struct Weighed {
-    scale: Scale,
-    at: Option<Timestamp>,
 }
 
 impl Embedded {
@@ -228,31 +218,6 @@ impl Embedded {
             weighed: tokio::sync::Mutex::default(),
             ended: Mutex::new(Some(ended)),
         })
-    }
-
-    /// What is above the limits of the classes. While the rest of a surplus is dropped, nothing is
-    /// weighed anew.
-    async fn surplus(&self, max: ClassBytes, now: Timestamp) -> Result<Surplus, StoreError> {
-        if max == ClassBytes::default() {
-            return Ok(Surplus::new());
-        }
-        let waiting = self.shared.queue().depth_by_part();
-        let mut weighed = self.weighed.lock().await;
-        let since = weighed.at.map(|at| now.duration_since(at));
-        let is_fresh = since.is_some_and(|since| since.abs() < WEIGHED_FOR);
-        if !is_fresh || weighed.scale.is_empty() {
-            let mut scale = weighed.scale.clone();
-            let of_days = waiting.clone();
-            weighed.scale = self
-                .reading
-                .read(move |connection| {
-                    scale.weigh(connection, &max, &of_days)?;
-                    Ok(scale)
-                })
-                .await?;
-            weighed.at = Some(now);
-        }
-        Ok(weighed.scale.surplus(&max, &waiting))
     }
 
     /// A panic elsewhere leaves whole entries.
@@ -531,6 +496,13 @@ impl Store for Embedded {
         answered(coming).await
     }
 
+    async fn known(&self, keys: &[DedupClaim], at: Timestamp) -> Result<Vec<bool>, StoreError> {
+        let keys = keys.to_vec();
+        self.reading
+            .read(move |connection| reader::known(connection, &keys, micros(at)))
+            .await
+    }
+
     async fn remembered(
         &self,
         scopes: &[u64],
@@ -544,7 +516,10 @@ impl Store for Embedded {
     }
 
     async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError> {
-        let surplus = self.surplus(policy.class_bytes_max, now).await?;
+        let mut weighed = self.weighed.lock().await;
+        let waiting = self.shared.queue().depth_by_part();
+        let max = policy.class_bytes_max;
+        let surplus = weighed.surplus(&self.reading, max, waiting, now).await?;
         let (answer, coming) = oneshot::channel();
         self.shared.inbox.retain(RetainJob {
             policy,
@@ -552,16 +527,8 @@ impl Store for Embedded {
             surplus,
             answer,
         })?;
-        let (mut retained, trimmed) = answered(coming).await?;
-        let mut weighed = self.weighed.lock().await;
-        if retained.partitions_dropped > 0 || retained.rows_dropped > 0 {
-            weighed.scale.forget();
-        }
-        weighed.scale.take_off(&trimmed);
-        for one in trimmed {
-            retained.rows_dropped += usize::try_from(one.rows).unwrap_or(usize::MAX);
-        }
-        Ok(retained)
+        let (retained, trimmed) = answered(coming).await?;
+        Ok(weighed.after(retained, &trimmed))
     }
 
     fn usage(&self) -> Usage {

@@ -304,6 +304,27 @@ pub(super) fn shelf(
     rows.collect()
 }
 
+/// Which keys are remembered after a moment.
+pub(super) fn known(
+    connection: &Connection,
+    keys: &[DedupClaim],
+    at: i64,
+) -> rusqlite::Result<Vec<bool>> {
+    let days = schema::buckets(connection)?;
+    let mut known = vec![false; keys.len()];
+    for day in days.into_iter().filter(|&day| day >= codec::day(at)) {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT 1 FROM dedup_{day} WHERE scope = ?1 AND key = ?2 AND until > ?3"
+        ))?;
+        for (key, is_known) in keys.iter().zip(&mut known) {
+            if !*is_known {
+                *is_known = statement.exists(params![key.scope.cast_signed(), key.key, at])?;
+            }
+        }
+    }
+    Ok(known)
+}
+
 /// Keys that are remembered, the latest to end first.
 pub(super) fn remembered(
     connection: &Connection,

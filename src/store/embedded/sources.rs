@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{micros, timestamp};
 use super::steps::{Steps, bytes_of};
-use crate::store::{Accept, Accepted, Advance, Advanced, Lead, Room, SourceKey, SourceRow};
+use crate::store::{
+    Accept, Accepted, Advance, Advanced, EventId, Lead, Room, SourceKey, SourceRow,
+};
 
 /// How long a source that is not read any more may keep keys from being forgotten.
 const HELD_MAX_DAYS: i64 = 90;
@@ -96,6 +98,9 @@ impl Steps<'_> {
                 Some(known) => known,
                 None => self.take(item)?,
             });
+        }
+        for claim in &step.learned {
+            self.remember(claim, &EventId::from_bytes([0; 16]), None)?;
         }
         let version = step.version + 1;
         self.note_source(step, version)?;

@@ -6,10 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::schema;
-use crate::store::ClassBytes;
+use super::{Reading, schema};
+use crate::store::{ClassBytes, Retained, StoreError};
+
+/// For how long the weight of the classes is taken to be what it was, but for what was dropped.
+const WEIGHED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// What a class of a day takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +34,7 @@ struct Day {
 
 /// What the classes of all days took when they were looked at.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Scale {
+struct Scale {
     days: BTreeMap<u32, Day>,
 }
 
@@ -55,17 +59,62 @@ pub(super) struct Trimmed {
     pub bytes: u64,
 }
 
+/// What the classes took, and when that was looked at.
+#[derive(Default)]
+pub(super) struct Weighed {
+    scale: Scale,
+    at: Option<Timestamp>,
+}
+
+impl Weighed {
+    /// What is above the limits of the classes. While the rest of a surplus is dropped, nothing is
+    /// weighed anew.
+    pub(super) async fn surplus(
+        &mut self,
+        reading: &Reading,
+        max: ClassBytes,
+        waiting: Waiting,
+        now: Timestamp,
+    ) -> Result<Surplus, StoreError> {
+        if max == ClassBytes::default() {
+            return Ok(Surplus::new());
+        }
+        let since = self.at.map(|at| now.duration_since(at));
+        let is_fresh = since.is_some_and(|since| since.abs() < WEIGHED_FOR);
+        if !is_fresh || self.scale.days.is_empty() {
+            let mut scale = self.scale.clone();
+            let of_days = waiting.clone();
+            self.scale = reading
+                .read(move |connection| {
+                    scale.weigh(connection, &max, &of_days)?;
+                    Ok(scale)
+                })
+                .await?;
+            self.at = Some(now);
+        }
+        Ok(self.scale.surplus(&max, &waiting))
+    }
+
+    /// What was dropped, with what was trimmed of the classes.
+    pub(super) fn after(&mut self, mut retained: Retained, trimmed: &[Trimmed]) -> Retained {
+        if retained.partitions_dropped > 0 || retained.rows_dropped > 0 {
+            // Whole parts of it were forgotten.
+            self.scale.days.clear();
+        }
+        self.scale.take_off(trimmed);
+        for one in trimmed {
+            retained.rows_dropped += usize::try_from(one.rows).unwrap_or(usize::MAX);
+        }
+        retained
+    }
+}
+
 /// How many events of a day wait.
 pub(super) type Waiting = BTreeMap<u32, u64>;
 
 impl Scale {
-    /// Whether nothing was looked at yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.days.is_empty()
-    }
-
     /// Looks at what is new.
-    pub(super) fn weigh(
+    fn weigh(
         &mut self,
         connection: &Connection,
         max: &ClassBytes,
@@ -95,7 +144,7 @@ impl Scale {
 
     /// What is above the limits. Events that wait belong to no class: they count as the average of
     /// their day.
-    pub(super) fn surplus(&self, max: &ClassBytes, waiting: &Waiting) -> Surplus {
+    fn surplus(&self, max: &ClassBytes, waiting: &Waiting) -> Surplus {
         let taken = |class: Class| -> u64 {
             let of_day = |(part, day): (&u32, &Day)| match class {
                 Class::Delivered => {
@@ -125,7 +174,7 @@ impl Scale {
     }
 
     /// Takes off what was taken away.
-    pub(super) fn take_off(&mut self, trimmed: &[Trimmed]) {
+    fn take_off(&mut self, trimmed: &[Trimmed]) {
         for one in trimmed {
             let Some(day) = self.days.get_mut(&one.part) else {
                 continue;
@@ -144,11 +193,6 @@ impl Scale {
                 Class::Attempts => take(&mut day.attempts),
             }
         }
-    }
-
-    /// Looks at everything anew the next time, since whole parts of it were forgotten.
-    pub(super) fn forget(&mut self) {
-        self.days.clear();
     }
 }
 

@@ -1,0 +1,104 @@
+//! `routes.NAME.poll`: how a provider is asked for what is new.
+
+pub mod auth;
+pub mod cursor;
+pub mod errors;
+pub mod items;
+pub mod limits;
+pub mod pages;
+pub mod request;
+pub mod schedule;
+
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::decode::{Entries, Field, OneOrMany, TemplateOr, TextOr, Tree};
+use auth::{Auth, Session};
+use cursor::Cursor;
+use errors::{ErrorRule, OnError};
+use items::{Changes, Items};
+use limits::{Retry, SourceLimit};
+use pages::Pagination;
+use request::Request;
+use schedule::Schedule;
+
+/// How a provider is asked for what is new.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Poll {
+    /// `false` = nothing is asked, and what is known of the source is kept. Default: true.
+    pub enabled: Option<Field<bool>>,
+    /// The name that this route had before: what is known of that source is taken over, once.
+    pub alias: Option<Field<String>>,
+    /// When the provider is asked. Default: a minute after the end of the poll before.
+    pub schedule: Option<Field<Schedule>>,
+    /// What it is asked: a URL to GET, or the whole request.
+    pub request: Field<TemplateOr<Request>>,
+    /// How requests are authenticated. Default: not at all.
+    pub auth: Option<Field<Auth>>,
+    /// A request that comes before the others, like a login.
+    pub session: Option<Field<Session>>,
+    /// How answers are written. Default: json.
+    pub decode: Option<Field<Decode>>,
+    /// What in an answer is an item: a JSONPath (`$.data[*]`), or all that is known of items.
+    /// Default: `$`.
+    pub items: Option<Field<TextOr<Items>>>,
+    /// How the pages behind the first one are asked for. Default: there are none.
+    pub pagination: Option<Field<Pagination>>,
+    /// What is remembered from one poll to the next. Default: which items were seen.
+    pub cursor: Option<Field<Cursor>>,
+    /// Makes events of what has changed in a list that is always asked for as a whole.
+    pub changes: Option<Field<Changes>>,
+    /// Asks once for each of several values, each with a cursor of its own.
+    pub partitions: Option<Field<Partitions>>,
+    /// How many requests the provider may get.
+    pub rate_limit: Option<Field<SourceLimit>>,
+    /// How requests are tried again within one poll.
+    pub retry: Option<Field<Retry>>,
+    /// What answers mean that are no success, or only look like one. The first rule that fits
+    /// counts, and before what the gateway knows by itself.
+    pub errors: Option<Field<OneOrMany<ErrorRule>>>,
+    /// What happens after a poll that failed.
+    pub on_error: Option<Field<OnError>>,
+}
+
+/// How answers are written.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Decode {
+    /// One JSON document.
+    Json,
+    /// A JSON document in each line: a list of them.
+    Ndjson,
+    /// RSS, Atom or JSON Feed: a mapping of `feed` and the list `entries`.
+    Feed,
+    /// A text.
+    Text,
+}
+
+/// The values that a source is asked for, one after the other or side by side.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Partitions {
+    /// The values: texts for `${{ partition }}`, or mappings for `${{ partition.NAME }}`.
+    pub list: Option<Field<OneOrMany<TextOr<Entries<Tree>>>>>,
+    /// Instead of `list`, a CSV file whose first line names the columns, relative to this file. Each
+    /// other line is a mapping.
+    pub file: Option<Field<String>>,
+    /// How many are asked for at once. Default: 4.
+    pub concurrency: Option<Field<NonZeroU32>>,
+    /// What happens to the state of a value that is no longer there. Default: keep.
+    pub removed: Option<Field<Removed>>,
+}
+
+/// What happens to the state of a value that is no longer there.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Removed {
+    /// It is kept, in case the value comes back.
+    Keep,
+    /// It is forgotten: a value that comes back is a new one.
+    Drop,
+}
