@@ -150,6 +150,23 @@ python_sdks() {
     step python-sdks "python SDKs into .venv" install_python_sdks
 }
 
+# What reads the same list as Hookgate, to compare: apart, since it pins other versions of much.
+install_python_peers() {
+    "$python" -m venv --clear .venv-peers &&
+        .venv-peers/bin/python -m pip install -q --disable-pip-version-check -r $PYTHON_SDKS/peers.txt &&
+        cp $PYTHON_SDKS/peers.txt .venv-peers/peers.installed
+}
+
+python_peers() {
+    if cmp -s $PYTHON_SDKS/peers.txt .venv-peers/peers.installed &&
+        .venv-peers/bin/python -c '' 2>/dev/null; then
+        return 0
+    fi
+    find_python || apt_install python3 python3-venv
+    find_python || fail "Python 3.10 or newer with venv is missing: the peers in $PYTHON_SDKS need it"
+    step python-peers "dlt and airbyte-cdk into .venv-peers" install_python_peers
+}
+
 node_is_usable() {
     node -e "process.exit(parseInt(process.versions.node) < $NODE_MAJOR_MIN ? 1 : 0)" >/dev/null 2>&1
 }
@@ -221,6 +238,7 @@ test)
     have prlimit || apt_install util-linux
     install_promtool
     python_sdks
+    python_peers
     node_sdks
     ;;
 bench)

@@ -6,14 +6,9 @@
 //! there are none. Until then the admin listener tells that the gateway stops.
 
 mod background;
+mod socket;
 
-use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{IntoRawFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +23,8 @@ use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use tokio::sync::watch;
 
-use self::background::{Delivering, Drain, Replaying, Signals, Upkeep, Watch};
+use self::background::{Delivering, Drain, Polling, Replaying, Signals, Upkeep, Watch};
+pub use self::socket::{ListenAddress, Socket};
 use crate::admin::api::Api;
 use crate::admin::live::{self, Live};
 use crate::admin::replay::Replays;
@@ -43,7 +39,9 @@ use crate::ingress::dedup::{DedupKey, DedupRule, Recorded};
 use crate::ingress::service::{Desk, Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
-use crate::reload::{Reloader, Started};
+use crate::poll::Poller;
+use crate::poll::reading::Tools;
+use crate::reload::{Behind, Reloader, Started};
 use crate::store::embedded::{Embedded, Options};
 use crate::store::{Store, StoreError};
 
@@ -53,24 +51,6 @@ const GRACE_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Bytes of read buffer for a connection: the default of 64 KiB is what idle senders would cost.
 /// Heads and bodies are read in pieces that are larger, and pass it by.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-
-/// Where a listener listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// Host and port.
-    Tcp(String),
-    /// A unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +117,7 @@ pub struct App {
 struct Keeping {
     store: Arc<dyn Store>,
     dispatcher: Arc<Dispatcher>,
+    poller: Arc<Poller>,
     settings: StoreSettings,
 }
 
@@ -170,6 +151,7 @@ impl App {
         let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
         metrics.announce(config.route_names(), config.backend_names());
         metrics.announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
+        metrics.announce_sources(config.source_names());
         let metrics = Arc::new(metrics);
         let started_with = Started::new(&config);
         let settings = config.store.clone();
@@ -209,9 +191,15 @@ impl App {
                 gateway.flow().clone(),
                 gateway.pauses().clone(),
             )),
+            poller: Arc::new(Poller::new(
+                tools(store.clone(), clock.clone()),
+                metrics.clone(),
+                config.sources.clone(),
+            )),
             store,
             settings,
         });
+        let poller = keeping.as_ref().map(|keeping| keeping.poller.clone());
         let dispatcher = keeping.as_ref().map(|keeping| keeping.dispatcher.clone());
         if let Some(store) = gateway.store() {
             let paused = block_on(live::paused(store.as_ref()))??;
@@ -226,6 +214,7 @@ impl App {
             gateway: gateway.clone(),
             dispatcher: dispatcher.clone(),
             reloader: None,
+            poller: poller.clone(),
             metrics: metrics.clone(),
             turn: Arc::default(),
         };
@@ -236,7 +225,10 @@ impl App {
                 file,
                 started_with,
                 gateway,
-                dispatcher,
+                Behind {
+                    dispatcher,
+                    poller: poller.clone(),
+                },
                 metrics,
                 clock.clone(),
             );
@@ -262,6 +254,7 @@ impl App {
                 metrics: metrics.clone(),
                 readiness: readiness.clone(),
                 reloader: reloader.clone(),
+                poller,
                 clock: clock.clone(),
                 api: Api::new(
                     tokens,
@@ -337,6 +330,7 @@ impl App {
             progress,
             store: None,
             delivered: None,
+            polled: None,
         };
         if let Some(keeping) = self.keeping {
             let (delivering, delivered) = Delivering::new(keeping.dispatcher);
@@ -344,6 +338,10 @@ impl App {
             drain.delivered = Some(delivered);
             self.server
                 .add_service(background_service("dispatch", delivering));
+            let (polling, polled) = Polling::new(keeping.poller);
+            drain.polled = Some(polled);
+            self.server
+                .add_service(background_service("polls", polling));
             let upkeep = Upkeep {
                 store: keeping.store,
                 settings: keeping.settings,
@@ -394,6 +392,17 @@ fn open(
     Ok(Arc::new(store))
 }
 
+/// What sources are polled with.
+fn tools(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Tools {
+    Tools {
+        store,
+        clock,
+        chance: fastrand::f64,
+        // Another number for every process: what an earlier one led is taken over.
+        who: fastrand::u64(..),
+    }
+}
+
 /// Knows proxied events of an earlier process again; queued ones the store knows by itself.
 fn remember(
     store: &dyn Store,
@@ -442,75 +451,6 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, StartError> {
         .build()
         .map_err(|error| StartError::Internal(error.to_string()))?;
     Ok(runtime.block_on(work))
-}
-
-/// A socket that is bound and waits for its service.
-pub struct Socket {
-    address: ListenAddress,
-    fd: RawFd,
-}
-
-impl Socket {
-    /// Binds an address; `key` is where the file says it.
-    ///
-    /// # Errors
-    /// [`StartError`] names the address that cannot be had.
-    pub fn bind(address: &ListenAddress, key: &'static str) -> Result<Self, StartError> {
-        let bound = match address {
-            ListenAddress::Tcp(text) => bind_tcp(text),
-            ListenAddress::Unix(path) => bind_unix(path),
-        };
-        bound.map_err(|reason| bind_error(address, reason, key))
-    }
-
-    /// Where it listens; a port 0 has become a real one.
-    pub fn address(&self) -> &ListenAddress {
-        &self.address
-    }
-}
-
-fn bind_error(address: &ListenAddress, reason: io::Error, key: &'static str) -> StartError {
-    if reason.kind() != io::ErrorKind::AddrInUse {
-        return StartError::Bind {
-            address: address.to_string(),
-            reason,
-            key,
-        };
-    }
-    let what = match address {
-        ListenAddress::Tcp(text) => format!("port {}", text.rsplit(':').next().unwrap_or_default()),
-        ListenAddress::Unix(_) => "socket".to_owned(),
-    };
-    StartError::InUse {
-        address: address.to_string(),
-        what,
-        key,
-    }
-}
-
-fn bind_tcp(text: &str) -> io::Result<Socket> {
-    let addresses: Vec<SocketAddr> = text.to_socket_addrs()?.collect();
-    let listener = TcpListener::bind(&addresses[..])?;
-    listener.set_nonblocking(true)?;
-    let address = ListenAddress::Tcp(listener.local_addr()?.to_string());
-    Ok(Socket {
-        address,
-        fd: listener.into_raw_fd(),
-    })
-}
-
-/// A socket file that nobody listens on any more is left over from a crash, and replaced.
-fn bind_unix(path: &Path) -> io::Result<Socket> {
-    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(Socket {
-        address: ListenAddress::Unix(path.to_owned()),
-        fd: listener.into_raw_fd(),
-    })
 }
 
 /// A Pingora service on sockets that are bound already.

@@ -4,6 +4,7 @@
 //! MiniJinja with a fuel limit; `env.NAME` and `secret.NAME` are the only variables.
 
 pub mod event;
+pub mod scoped;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

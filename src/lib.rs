@@ -7,6 +7,7 @@
 //! - [`ingress`]: connection → head → route → address → body → signature → hand-off
 //! - [`signature`]: the declarative grammar that verifies and signs; providers as data
 //! - [`delivery`] and [`outbound`]: what the backend gets, and how it is carried there
+//! - [`poll`]: providers that only answer polls, as if they sent webhooks
 //! - [`reload`]: a new file in place of the old one, while requests are in flight
 //! - [`store`] and [`dispatch`]: what was accepted, on disk until it has arrived
 //! - [`admin`]: metrics, health, and the API: the log of events, replays, pauses
@@ -28,6 +29,7 @@ pub mod expr;
 pub mod ingress;
 pub mod metrics;
 pub mod outbound;
+pub mod poll;
 pub mod redaction;
 pub mod reload;
 pub mod request_log;

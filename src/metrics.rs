@@ -4,10 +4,12 @@
 //! the code. Nothing that a sender writes becomes a label.
 
 pub mod delivery;
+pub mod polls;
 
 use std::sync::Arc;
 
 use self::delivery::DeliveryMetrics;
+use self::polls::PollMetrics;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -68,6 +70,8 @@ pub struct Metrics {
     pub backend_addresses: IntGaugeVec,
     /// The queue, deliveries and the store.
     pub delivery: DeliveryMetrics,
+    /// The sources.
+    pub polls: PollMetrics,
 }
 
 impl Metrics {
@@ -173,6 +177,7 @@ impl Metrics {
                 &["backend", "state"],
             )?,
             delivery: DeliveryMetrics::new(&registry)?,
+            polls: PollMetrics::new(&registry)?,
             registry,
         };
         metrics
@@ -228,6 +233,13 @@ impl Metrics {
     ) {
         for (route, backend) in pairs {
             self.delivery.announce(route, backend, reasons);
+        }
+    }
+
+    /// Makes every series of sources exist from the start.
+    pub fn announce_sources<'a>(&self, routes: impl IntoIterator<Item = &'a str>) {
+        for route in routes {
+            self.polls.announce(route);
         }
     }
 

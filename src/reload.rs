@@ -17,6 +17,7 @@ use crate::dispatch::{Dispatcher, Plan};
 use crate::ingress::service::{Gateway, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
+use crate::poll::Poller;
 
 /// What a reload brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +42,20 @@ pub struct Reloader {
     file: ConfigFile,
     started_with: Started,
     gateway: Arc<Gateway>,
-    dispatcher: Option<Arc<Dispatcher>>,
+    behind: Behind,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     status: Mutex<ReloadStatus>,
     /// One reload at a time.
     turn: AsyncMutex<()>,
+}
+
+/// What works behind the requests; `None` without a store.
+pub struct Behind {
+    /// Delivers what is queued.
+    pub dispatcher: Option<Arc<Dispatcher>>,
+    /// Polls sources.
+    pub poller: Option<Arc<Poller>>,
 }
 
 /// The settings that a running process cannot change.
@@ -114,7 +123,7 @@ impl Reloader {
         file: ConfigFile,
         started_with: Started,
         gateway: Arc<Gateway>,
-        dispatcher: Option<Arc<Dispatcher>>,
+        behind: Behind,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -129,7 +138,7 @@ impl Reloader {
             file,
             started_with,
             gateway,
-            dispatcher,
+            behind,
             metrics,
             clock,
             status,
@@ -175,14 +184,18 @@ impl Reloader {
             .announce(config.route_names(), config.backend_names());
         self.metrics
             .announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
+        self.metrics.announce_sources(config.source_names());
         let plan = config.plan();
         self.started_with.renew_tls(&config);
         self.started_with.tokens.renew(config.admin.tokens);
         let roads = Roads::renewed(config.backends, &self.gateway.snapshot().roads);
         roads.resolve_new().await;
-        if let Some(dispatcher) = &self.dispatcher {
+        if let Some(dispatcher) = &self.behind.dispatcher {
             let roads = roads.beside(&dispatcher.plan().roads);
             dispatcher.swap(Plan::new(plan, roads));
+        }
+        if let Some(poller) = &self.behind.poller {
+            poller.swap(config.sources);
         }
         self.gateway.swap(Snapshot {
             gate: config.gate,

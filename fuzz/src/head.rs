@@ -93,6 +93,7 @@ fn check_written(head: &Head) {
                 route: "route",
                 verified: false,
                 attempt: None,
+                found: None,
             };
             let wire = write_head(head, BODY_BYTES, &deliver, path, via);
             check_wire(head, path, &wire);

@@ -18,6 +18,7 @@ use super::operation::{self, BASE, Found, Operation, Row};
 use super::problem::Problem;
 use super::query::Query;
 use super::replay::{Config, NewReplay, Replay, ReplayState, Replays};
+use super::sources::{NewPause, NewState, Order, Sources};
 use super::wire::{
     self, ActList, AttemptList, Cancelled, Detail, Event, EventList, Made, NewDelivery, ReplayList,
 };
@@ -172,6 +173,14 @@ impl Api {
                 let now = self.clock.now();
                 json::<BackendList>(&self.live.pause_backend(value(0), is_paused, now).await?)
             }
+            Operation::ListSources => json(&self.sources().list(self.clock.now()).await?),
+            Operation::SourceState => json(&self.sources().states(value(0)).await?),
+            Operation::PutSourceState => self.put_state(value(0), &asked).await,
+            Operation::RunSource
+            | Operation::PauseSource
+            | Operation::ResumeSource
+            | Operation::AcceptSource
+            | Operation::ResetSource => self.turn_source(value(0), &asked).await,
             Operation::ListActs => {
                 let limit = limit(asked.query.number("limit")?)?;
                 let acts = self.store()?.acts(asked.query.text("page"), limit).await?;
@@ -313,6 +322,41 @@ impl Api {
         self.replays()?.one(id)?;
         self.noted(asked, id).await?;
         json(&self.replays()?.turn(id, to).await?)
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources(self.live.poller.as_deref())
+    }
+
+    async fn put_state(&self, name: &str, asked: &Asked<'_>) -> Answer {
+        self.sources().known(name)?;
+        let new: NewState = asked.body()?;
+        let put = new.parsed()?;
+        self.noted(asked, &format!("{name}: {put}")).await?;
+        self.sources().put(name, put).await?;
+        json(&self.sources().states(name).await?)
+    }
+
+    async fn turn_source(&self, name: &str, asked: &Asked<'_>) -> Answer {
+        self.sources().known(name)?;
+        let order = match asked.row.operation {
+            Operation::PauseSource => {
+                let new: NewPause = asked.body_or_default()?;
+                Order::Pause(new.checked()?)
+            }
+            Operation::ResumeSource => Order::Resume,
+            Operation::AcceptSource => Order::Accept,
+            Operation::ResetSource => Order::Reset,
+            _ => Order::Run,
+        };
+        self.sources().check(name, &order).await?;
+        let detail = match &order {
+            Order::Pause(Some(why)) => format!("{name}: {why}"),
+            _ => name.to_owned(),
+        };
+        self.noted(asked, &detail).await?;
+        self.sources().obey(name, order).await?;
+        json(&self.sources().one(name, self.clock.now()).await?)
     }
 
     /// Lines of requests as they are answered, until the reader leaves or does not keep up.

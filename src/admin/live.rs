@@ -95,6 +95,8 @@ pub struct Live {
     pub gateway: Arc<Gateway>,
     /// What delivers; `None` without a store.
     pub dispatcher: Option<Arc<Dispatcher>>,
+    /// Polls sources; `None` without a store.
+    pub poller: Option<Arc<crate::poll::Poller>>,
     /// Knows the file.
     pub reloader: Option<Arc<Reloader>>,
     /// Knows the breakers.

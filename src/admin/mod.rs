@@ -13,6 +13,7 @@ mod operation;
 pub mod problem;
 pub mod query;
 pub mod replay;
+pub mod sources;
 pub mod wire;
 
 use std::sync::Arc;
@@ -28,6 +29,9 @@ use crate::clock::Clock;
 use crate::ingress::service::Gateway;
 use crate::ingress::service::desk::{Clerk, Question, Reply};
 use crate::metrics::Metrics;
+use crate::poll::poller::View;
+use crate::poll::reading::Ended;
+use crate::poll::{Poller, Source};
 use crate::reload::Reloader;
 
 /// A header that a web page cannot send without asking first.
@@ -61,6 +65,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// Reads the file again; `None` when there is none.
     pub reloader: Option<Arc<Reloader>>,
+    /// Polls sources; `None` without a store.
+    pub poller: Option<Arc<Poller>>,
     /// Says how late deliveries are.
     pub clock: Arc<dyn Clock>,
     /// Answers what is asked below [`BASE`].
@@ -207,12 +213,14 @@ impl Admin {
             .gateway
             .store()
             .map(|store| json!({"trouble": store.usage().trouble}));
+        let sources = self.poller.as_ref().map(|poller| self.sources(poller));
         let detail = json!({
             "ready": ready,
             "draining": !ready,
             "config": config,
             "store": store,
             "backends": backends,
+            "sources": sources,
         });
         let status = if ready {
             StatusCode::OK
@@ -224,6 +232,23 @@ impl Admin {
             "application/json",
             format!("{detail}\n").into_bytes(),
         )
+    }
+}
+
+impl Admin {
+    /// How many partitions of each source wait for somebody, and how many are silent.
+    fn sources(&self, poller: &Poller) -> serde_json::Map<String, serde_json::Value> {
+        let now = self.clock.now();
+        let one = |source: &Arc<Source>| {
+            let views = poller.views(&source.name);
+            let count =
+                |is: &dyn Fn(&View) -> bool| views.iter().filter(|(_, view)| is(view)).count();
+            let paused = count(&|view| matches!(view.last, Some(Ended::Paused(_))));
+            let silent = count(&|view| view.is_silent(source, now));
+            let detail = json!({"partitions": views.len(), "paused": paused, "silent": silent});
+            (source.name.to_string(), detail)
+        };
+        poller.sources().iter().map(one).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use super::operation::{BASE, Keys, Operation, ROWS, Row};
 use super::problem::Problem;
 use super::query::known;
 use super::replay::{NewReplay, Replay};
+use super::sources::{NewPause, NewState, SourceList, SourceView, StateList};
 use super::wire::{
     ActList, AttemptList, Cancelled, Event, EventList, Made, NewDelivery, ReplayList, TailLine,
 };
@@ -97,6 +98,8 @@ fn described(row: &Row, schemas: &mut SchemaGenerator) -> Value {
     let body = match row.operation {
         Operation::BeginReplay => Some((schemas.subschema_for::<NewReplay>(), true)),
         Operation::ReplayEvent => Some((schemas.subschema_for::<NewDelivery>(), false)),
+        Operation::PauseSource => Some((schemas.subschema_for::<NewPause>(), false)),
+        Operation::PutSourceState => Some((schemas.subschema_for::<NewState>(), true)),
         _ => None,
     };
     if let (Some((schema, required)), Some(described)) = (body, described.as_object_mut()) {
@@ -134,6 +137,13 @@ fn answer(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::ListBackends | Operation::PauseBackend | Operation::ResumeBackend => {
             schemas.subschema_for::<BackendList>()
         }
+        Operation::ListSources => schemas.subschema_for::<SourceList>(),
+        Operation::SourceState | Operation::PutSourceState => schemas.subschema_for::<StateList>(),
+        Operation::RunSource
+        | Operation::PauseSource
+        | Operation::ResumeSource
+        | Operation::AcceptSource
+        | Operation::ResetSource => schemas.subschema_for::<SourceView>(),
         Operation::ListActs => schemas.subschema_for::<ActList>(),
         Operation::ShowConfig => schemas.subschema_for::<ConfigState>(),
         Operation::Document => return content("application/json", json!({"type": "object"})),

@@ -29,6 +29,14 @@ pub(super) enum Operation {
     ListBackends,
     PauseBackend,
     ResumeBackend,
+    ListSources,
+    SourceState,
+    PutSourceState,
+    RunSource,
+    PauseSource,
+    ResumeSource,
+    AcceptSource,
+    ResetSource,
     ListActs,
     ShowConfig,
     Tail,
@@ -82,7 +90,7 @@ const fn row(
 }
 
 #[rustfmt::skip]
-pub(super) const ROWS: [Row; 25] = [
+pub(super) const ROWS: [Row; 33] = [
     row(O::ListEvents, "GET", "/events", Read, Keys::Events, "List events and refused requests, newest first"),
     row(O::ShowEvent, "GET", "/events/{id}", Read, Keys::None, "Show one event with its request, deliveries and attempts"),
     row(O::EventBody, "GET", "/events/{id}/body", Read, Keys::None, "The body of an event, without what is not shown"),
@@ -104,6 +112,14 @@ pub(super) const ROWS: [Row; 25] = [
     row(O::ListBackends, "GET", "/backends", Read, Keys::None, "List backends with their state"),
     row(O::PauseBackend, "POST", "/backends/{name}/pause", Full, Keys::None, "Hold the queued deliveries to a backend"),
     row(O::ResumeBackend, "POST", "/backends/{name}/resume", Full, Keys::None, "Deliver to a backend again"),
+    row(O::ListSources, "GET", "/sources", Read, Keys::None, "List what is polled, with how it went"),
+    row(O::SourceState, "GET", "/sources/{name}/state", Read, Keys::None, "Show what is stored of a source, without its tokens"),
+    row(O::PutSourceState, "PUT", "/sources/{name}/state", Full, Keys::None, "Let a source go on from a cursor, or from the state of another store"),
+    row(O::RunSource, "POST", "/sources/{name}/run", Full, Keys::None, "Poll a source now"),
+    row(O::PauseSource, "POST", "/sources/{name}/pause", Full, Keys::None, "Poll a source no more"),
+    row(O::ResumeSource, "POST", "/sources/{name}/resume", Full, Keys::None, "Poll a source again"),
+    row(O::AcceptSource, "POST", "/sources/{name}/accept", Full, Keys::None, "Go on from where a source was, although the file asks for something else now"),
+    row(O::ResetSource, "POST", "/sources/{name}/reset", Full, Keys::None, "Forget how far a source was read, and begin anew"),
     row(O::ListActs, "GET", "/acts", Read, Keys::Pages, "List who did what through this API, latest first"),
     row(O::ShowConfig, "GET", "/config", Read, Keys::None, "Tell which configuration is in use"),
     row(O::Tail, "GET", "/tail", Read, Keys::Tail, "Follow requests as they are answered, as server-sent events"),

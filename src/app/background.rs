@@ -18,6 +18,7 @@ use crate::dispatch::Dispatcher;
 use crate::ingress::service::Gateway;
 use crate::metrics::Metrics;
 use crate::outbound::{self, Road};
+use crate::poll::Poller;
 use crate::reload::Reloader;
 use crate::store::Store;
 
@@ -101,6 +102,8 @@ pub(super) struct Drain {
     pub(super) store: Option<Arc<dyn Store>>,
     /// Comes true when no attempt is being made any more.
     pub(super) delivered: Option<watch::Receiver<bool>>,
+    /// Comes true when no source is polled any more.
+    pub(super) polled: Option<watch::Receiver<bool>>,
 }
 
 #[async_trait]
@@ -115,9 +118,9 @@ impl BackgroundService for Drain {
             while self.metrics.connections.get() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
-            if let Some(delivered) = &self.delivered {
+            for done in [&self.polled, &self.delivered].into_iter().flatten() {
                 // An end of the sender is an end, too.
-                let _ = delivered.clone().wait_for(|done| *done).await;
+                let _ = done.clone().wait_for(|done| *done).await;
             }
         };
         let whole = tokio::time::timeout(self.limit, idle).await.is_ok();
@@ -180,6 +183,31 @@ impl BackgroundService for Delivering {
             let _ = shutdown.wait_for(|stopping| *stopping).await;
         };
         self.dispatcher.run(stop).await;
+        let _ = self.done.send(true);
+    }
+}
+
+/// Polls sources, until the end.
+pub(super) struct Polling {
+    poller: Arc<Poller>,
+    done: watch::Sender<bool>,
+}
+
+impl Polling {
+    /// The service, and what tells when it has ended.
+    pub(super) fn new(poller: Arc<Poller>) -> (Self, watch::Receiver<bool>) {
+        let (done, told) = watch::channel(false);
+        (Self { poller, done }, told)
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Polling {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let stop = async {
+            let _ = shutdown.wait_for(|stopping| *stopping).await;
+        };
+        self.poller.clone().run(stop).await;
         let _ = self.done.send(true);
     }
 }

@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod logging;
 mod operator;
+mod poll;
 mod providers;
 mod reload;
 mod schema;
@@ -57,6 +58,8 @@ enum Command {
     Routes(states::Routes),
     /// List deliveries that were given up
     Dead(states::Dead),
+    /// See what is polled, try a source out, repair how far it is read
+    Poll(Box<poll::Poll>),
     /// See everything work on one machine, in one terminal
     Demo(demo::Demo),
 }
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Backends(command) => command.run(),
         Command::Routes(command) => command.run(),
         Command::Dead(command) => command.run(),
+        Command::Poll(command) => command.run(),
         Command::Demo(command) => command.run(),
     };
     outcome.unwrap_or_else(|error| {

@@ -149,6 +149,16 @@ impl Client {
         self.ask("POST", path, &body).await
     }
 
+    /// Puts a document in the place of another.
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = Bytes::from(serde_json::to_vec(body)?);
+        self.ask("PUT", path, &body).await
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         method: &str,

@@ -24,9 +24,11 @@ use crate::access::Token;
 use crate::app::ListenAddress;
 use crate::delivery::{Backend, Deliver, Mode};
 use crate::expr::Expander;
+use crate::expr::scoped::{Engine, Kind as LookupKind};
 use crate::ingress::rate_limit::Limiters;
 use crate::ingress::service::{ConnectionLimits, Listener};
 use crate::ingress::{Gate, Route};
+use crate::poll::Source;
 use crate::redaction::Redaction;
 use crate::request_log::HeaderChoice;
 use crate::secret::SecretSource;
@@ -53,6 +55,8 @@ pub struct Config {
     pub backends: Vec<Arc<Backend>>,
     /// Every route, in the order of the file.
     pub routes: Vec<Arc<Route>>,
+    /// Everything that is polled.
+    pub sources: Vec<Arc<Source>>,
     /// All routes behind one door.
     pub gate: Gate,
     /// The tests that stand in the file.
@@ -79,6 +83,11 @@ impl Config {
     /// The names of all routes.
     pub fn route_names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| route.name.as_str())
+    }
+
+    /// The names of all sources.
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|source| &*source.name)
     }
 
     /// The names of all backends.
@@ -276,7 +285,9 @@ pub fn parse(
     // Known before the expressions of the file are evaluated.
     let directory =
         text_at(&root, &["secrets_dir"]).map(|directory| surroundings.base.join(directory));
-    let expander = match Expander::new(Arc::new(secrets(directory))) {
+    let secrets = Arc::new(secrets(directory));
+    let engine = engine(secrets.clone());
+    let expander = match Expander::new(secrets) {
         Ok(expander) => expander,
         Err(reason) => {
             report.add([Fault::new(reason)]);
@@ -287,7 +298,7 @@ pub fn parse(
     report.add(faults);
     report.hide(hidden);
     let Some(file) = file else { return Err(report) };
-    let (config, findings) = compile::compile(&file, surroundings);
+    let (config, findings) = compile::compile(&file, surroundings, &engine);
     // Compiling knows values, not whether one of them came out of `${{ secret.NAME }}`.
     report.add(findings.faults.into_iter().map(|fault| Fault {
         message: expander.masked(&fault.message),
@@ -302,6 +313,19 @@ pub fn parse(
         }),
         _ => Err(report),
     }
+}
+
+/// What compiles the expressions that are evaluated while sources are polled.
+fn engine(secrets: Arc<SecretSource>) -> Engine {
+    Engine::new(Arc::new(move |kind, name| match kind {
+        LookupKind::Variable => secrets
+            .variable(name)
+            .ok_or_else(|| format!("the environment variable {name} is not set")),
+        LookupKind::Secret => secrets
+            .secret(name)
+            .map(|secret| secret.expose().to_owned())
+            .map_err(|error| error.to_string()),
+    }))
 }
 
 /// The text under a path of keys, in a file that may be faulty elsewhere.

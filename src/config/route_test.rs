@@ -220,6 +220,7 @@ fn backend_path(head: &Head, admitted: &Admitted<'_>) -> Option<String> {
         route: &admitted.route.name,
         verified: true,
         attempt: None,
+        found: None,
     };
     let wire = write_head(head, 0, deliver, path.as_deref(), via);
     let text = String::from_utf8_lossy(&wire).into_owned();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::deliver::Deliver;
-use super::request::{AttemptId, Via, write_head};
+use super::request::{AttemptId, FoundBy, Via, write_head};
 use super::retry::Death;
 use super::view::view_of;
 use crate::event::{ClientAddr, Head};
@@ -146,6 +146,10 @@ fn finish(
         route: &event.route,
         verified: event.facts.verified,
         attempt: attempt.map(|number| AttemptId { event: &id, number }),
+        found: event.facts.source.as_deref().map(|source| FoundBy {
+            source,
+            change: event.facts.change.as_deref().unwrap_or_default(),
+        }),
     };
     Ok(Outgoing {
         method: head.method.clone(),

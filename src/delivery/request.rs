@@ -3,7 +3,9 @@
 //! Not passed on: hop-by-hop headers (RFC 9110, 7.6.1), `Expect`, and inbound `Hookgate-*`, which
 //! nobody but the gateway may say. Added: `X-Forwarded-For|Proto|Host`, `X-Request-Id` where there
 //! is none, `Hookgate-Route`, `Hookgate-Verified`; for an event that may be tried again
-//! `Hookgate-Event-Id`, `Hookgate-Attempt` and, where there is none, `Webhook-Id`. A chunked body gets its `Content-Length`.
+//! `Hookgate-Event-Id`, `Hookgate-Attempt` and, where there is none, `Webhook-Id`. What a poll has
+//! found has no sender: `Hookgate-Source` and `Hookgate-Change` stand in place of `X-Forwarded-*` and
+//! `Hookgate-Verified`. A chunked body gets its `Content-Length`.
 //! Everything else keeps its place, its case and its bytes.
 
 use std::fmt::Write as _;
@@ -117,6 +119,17 @@ pub struct Via<'a> {
     /// Which attempt of which event this is; `None` = the sender waits for the answer, and there
     /// will be no other.
     pub attempt: Option<AttemptId<'a>>,
+    /// Which source has found it; `None` = somebody has sent it.
+    pub found: Option<FoundBy<'a>>,
+}
+
+/// What has found an event that nobody has sent.
+#[derive(Debug, Clone, Copy)]
+pub struct FoundBy<'a> {
+    /// The source and its partition.
+    pub source: &'a str,
+    /// What has happened to the item: `created`, `updated` or `deleted`.
+    pub change: &'a str,
 }
 
 /// One attempt of an event.
@@ -177,15 +190,23 @@ fn headers(head: &Head, body_bytes: usize, deliver: &Deliver, via: Via<'_>) -> H
     let mut headers: Headers = head.headers.iter().filter(passes).cloned().collect();
     set_host(&mut headers, head, deliver);
     set_length(&mut headers, head, body_bytes);
-    set_forwarded(&mut headers, head, via);
+    if via.found.is_none() {
+        set_forwarded(&mut headers, head, via);
+    }
     if headers.first("x-request-id").is_none() {
         headers.push("X-Request-Id", via.request_id.to_owned());
     }
     headers.push("Hookgate-Route", via.route.to_owned());
-    headers.push(
-        "Hookgate-Verified",
-        if via.verified { "true" } else { "false" },
-    );
+    match via.found {
+        None => headers.push(
+            "Hookgate-Verified",
+            if via.verified { "true" } else { "false" },
+        ),
+        Some(found) => {
+            headers.push("Hookgate-Source", found.source.to_owned());
+            headers.push("Hookgate-Change", found.change.to_owned());
+        }
+    }
     if let Some(attempt) = via.attempt {
         if headers.first("webhook-id").is_none() {
             headers.push("Webhook-Id", attempt.event.to_owned());

@@ -2,15 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use crate::expr::event::{EventFacts, EventView, headers};
+use crate::expr::event::{EventFacts, EventView, FoundFacts, headers};
 use crate::store::Event;
 
 /// An event as expressions see it.
 pub fn view_of(event: &Event) -> EventView<'_> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let lines = event.head.headers.iter();
+    let body = body(event);
+    let facts = &event.facts;
+    let found = facts.source.is_some().then(|| FoundFacts {
+        item: body.clone(),
+        change: facts.change.as_deref(),
+        previous: facts.previous.as_ref(),
+        partition: facts.partition.as_ref(),
+    });
     EventView {
-        body: body(event),
+        body,
         raw: String::from_utf8_lossy(&event.body),
         headers: headers(lines.map(|header| (text(&header.name), text(&header.value)))),
         query: pairs(event.head.query().unwrap_or_default()),
@@ -21,6 +29,7 @@ pub fn view_of(event: &Event) -> EventView<'_> {
             route: &event.route,
             received_at: event.received_at.to_string(),
         },
+        found,
     }
 }
 

@@ -22,8 +22,20 @@ const FUEL: u64 = 100_000;
 const DEPTH_MAX: usize = 64;
 /// The longest text one evaluation may make, in bytes.
 const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The most numbers of a range.
+const RANGE_MAX: u32 = 10_000;
 /// The variables there are.
-const VARIABLES: [&str; 5] = ["body", "raw", "headers", "query", "event"];
+const VARIABLES: [&str; 9] = [
+    "body",
+    "raw",
+    "headers",
+    "query",
+    "event",
+    "item",
+    "change",
+    "previous",
+    "partition",
+];
 
 /// What an expression may ask about an event.
 #[derive(Debug, Serialize)]
@@ -39,6 +51,22 @@ pub struct EventView<'a> {
     pub query: BTreeMap<String, String>,
     /// What the gateway knows.
     pub event: EventFacts<'a>,
+    /// What only an event that a poll has found has.
+    #[serde(flatten)]
+    pub found: Option<FoundFacts<'a>>,
+}
+
+/// What an event has that a poll has found.
+#[derive(Debug, Serialize)]
+pub struct FoundFacts<'a> {
+    /// The item.
+    pub item: Option<serde_json::Value>,
+    /// What has happened to it.
+    pub change: Option<&'a str>,
+    /// What it was before.
+    pub previous: Option<&'a serde_json::Value>,
+    /// What its source was asked for.
+    pub partition: Option<&'a serde_json::Value>,
 }
 
 /// What the gateway knows about an event.
@@ -259,6 +287,7 @@ impl EventView<'_> {
                 route: "",
                 received_at: String::new(),
             },
+            found: None,
         }
     }
 }
@@ -287,12 +316,30 @@ impl Object for Named {
     }
 }
 
+/// Filters of the engine that a number of an event would make allocate without end, or panic.
+const UNBOUNDED_FILTERS: [&str; 3] = ["indent", "batch", "slice"];
+
 fn limited(undefined: UndefinedBehavior) -> Environment<'static> {
     let mut environment = Environment::new();
+    for name in UNBOUNDED_FILTERS {
+        environment.remove_filter(name);
+    }
+    environment.remove_test("divisibleby");
+    environment.add_function("range", range);
     environment.set_undefined_behavior(undefined);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(DEPTH_MAX);
     environment
+}
+
+/// Numbers one after the other. The engine's own function takes steps too, and panics on some.
+fn range(from: u32, to: Option<u32>) -> Result<Vec<u32>, Error> {
+    let (from, to) = to.map_or((0, from), |to| (from, to));
+    if to.saturating_sub(from) > RANGE_MAX {
+        let detail = format!("a range of more than {RANGE_MAX} numbers");
+        return Err(Error::new(ErrorKind::InvalidOperation, detail));
+    }
+    Ok((from..to).collect())
 }
 
 /// The one expression of a text, without the `${{ … }}` around it.

@@ -24,11 +24,14 @@ const CANARY: &str = "canary";
 const UPDATE: &str = "UPDATE_EXPECTED";
 
 /// The secrets that the examples ask for.
-const SECRETS: [(&str, &str); 21] = [
+const SECRETS: [(&str, &str); 29] = [
     ("ANN_TOKEN", "hookgate-example-token-of-ann"),
+    ("BANK", "hookgate-example-signing-key"),
     ("BILLING", "whsec_hookgateExampleBilling"),
     ("DASHBOARD_TOKEN", "hookgate-example-token-to-look"),
+    ("ERP", "hookgate-example-password"),
     ("GITHUB", "It's a Secret to Everybody"),
+    ("GITHUB_API", "hookgate-example-token-of-github"),
     ("GITHUB_NEW", "the new secret"),
     ("GITHUB_OLD", "the old secret"),
     ("GITLAB", "hookgate-example-token"),
@@ -38,11 +41,16 @@ const SECRETS: [(&str, &str); 21] = [
     ("SCRIPTS", "hookgate-example-bearer"),
     ("SHOPIFY", "hush"),
     ("SLACK", "8f742231b10e8888abcd99yyyzzz85a5"),
+    ("SMS", "hookgate-example-client-secret"),
     ("STORE_KEY", "hookgate-example-key-of-the-store"),
     ("STRIPE", "whsec_hookgateExampleSecret"),
+    ("STRIPE_API", "hookgate-example-api-key"),
     ("SVIX", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ("SVIX_STAGING", "whsec_plJ3nmyCDGBKInavdOK15jsl"),
     ("TELEGRAM", "hookgate_example_token"),
+    ("TELEGRAM_APP", "hookgate_example_app_token"),
+    ("TELEGRAM_BOT", "110201543:hookgate-example-bot"),
+    ("VK", "hookgate-example-token-of-vk"),
     ("WAREHOUSE", "hookgate-example-key"),
     ("WHATSAPP", "hookgate-example-app-secret"),
     ("WHATSAPP_VERIFY", "hookgate-example-verify-token"),
@@ -56,7 +64,12 @@ fn every_example_passes_its_own_tests() {
         let told = text(&output.stdout);
         assert!(output.status.success(), "{file}:\n{told}");
         let tests = document(&told)["tests"].as_array().map_or(0, Vec::len);
-        assert!(tests > 0, "{file} has no test under `tests:`");
+        // What only polls takes no request that could be judged.
+        let takes_requests = read(&file).contains("webhook:");
+        assert!(
+            tests > 0 || !takes_requests,
+            "{file} has no test under `tests:`"
+        );
         used += &read(&file);
     }
     for (name, _) in SECRETS {

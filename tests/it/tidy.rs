@@ -27,7 +27,7 @@ const LONG: [(&str, usize); 1] = [("tests/it/support/backend.rs", 650)];
 
 /// Which module may use which. A file belongs to the longest name that fits; a name that has no
 /// row here is no module. Stages never import `config`, and do not know each other's adapters.
-const IMPORTS: [(&str, &[&str]); 20] = [
+const IMPORTS: [(&str, &[&str]); 21] = [
     ("access", &["secret"]),
     (
         "app",
@@ -41,6 +41,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "ingress",
             "metrics",
             "outbound",
+            "poll",
             "reload",
             "store",
         ],
@@ -57,6 +58,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "ingress",
             "ingress::service",
             "metrics",
+            "poll",
             "redaction",
             "reload",
             "signature",
@@ -74,6 +76,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "event",
             "ingress",
             "outbound",
+            "poll",
             "secret",
             "signature",
             "store",
@@ -91,6 +94,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "expr",
             "ingress",
             "ingress::service",
+            "poll",
             "redaction",
             "request_log",
             "secret",
@@ -129,6 +133,13 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     // It watches the commits of the store.
     ("metrics", &["store"]),
     ("outbound", &["delivery"]),
+    // It asks providers by itself, and knows no request.
+    (
+        "poll",
+        &[
+            "clock", "delivery", "event", "expr", "metrics", "secret", "store",
+        ],
+    ),
     ("redaction", &["secret"]),
     (
         "reload",
@@ -141,6 +152,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "ingress::service",
             "metrics",
             "outbound",
+            "poll",
         ],
     ),
     ("request_log", &["event", "redaction"]),
@@ -321,7 +333,9 @@ async fn the_readme_lists_every_metric_and_label() {
 server: {listen: 127.0.0.1:0}
 admin: {listen: 127.0.0.1:0}
 backends: {app: {url: http://127.0.0.1:9}}
-routes: {r: {webhook: {path: /r}, deliver: {to: app, mode: queue}}}
+routes:
+  r: {webhook: {path: /r}, deliver: {to: app, mode: queue}}
+  p: {poll: {request: 'http://127.0.0.1:9/'}, deliver: {to: app}}
 ";
     let gateway = Gateway::start(yaml).await;
     let exported = exported_metrics(&gateway.metrics().await);

@@ -43,13 +43,22 @@ const FIXED_HEADERS: [&str; 10] = [
 /// What only the gateway says about a request.
 const OWN_HEADERS: &str = "hookgate-";
 
+/// How events come to a route.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum WayIn<'p> {
+    /// As webhooks, to this path; `None` where it has faults. A poll may find what they miss.
+    Webhook(Option<&'p PathPattern>),
+    /// From polls alone.
+    Poll,
+}
+
 impl Compiler<'_> {
     /// Every entry of a route's `deliver`.
     pub(super) fn deliveries(
         &mut self,
         span: Span,
         list: &OneOrMany<raw::Deliver>,
-        path: Option<&PathPattern>,
+        way_in: WayIn<'_>,
     ) -> Option<Vec<Deliver>> {
         if list.is_empty() {
             let message = "`deliver` is empty: events would go nowhere";
@@ -70,8 +79,8 @@ impl Compiler<'_> {
         for (slot, field) in list.iter().enumerate() {
             let raw = field.get();
             let slot = u16::try_from(slot).unwrap_or(u16::MAX);
-            let delivery = raw.and_then(|raw| self.delivery(slot, raw, path));
-            let is_live = raw.is_some_and(|raw| mode(raw) != Mode::Queue);
+            let delivery = raw.and_then(|raw| self.delivery(slot, raw, way_in));
+            let is_live = raw.is_some_and(|raw| mode(raw, way_in) != Mode::Queue);
             if is_live && live.replace(field.span).is_some() {
                 let message = "two entries answer the sender, and there can only be one answer";
                 let help = "write `mode: queue` in all but one of them";
@@ -82,12 +91,7 @@ impl Compiler<'_> {
         deliveries.into_iter().collect()
     }
 
-    fn delivery(
-        &mut self,
-        slot: u16,
-        raw: &raw::Deliver,
-        path: Option<&PathPattern>,
-    ) -> Option<Deliver> {
+    fn delivery(&mut self, slot: u16, raw: &raw::Deliver, way_in: WayIn<'_>) -> Option<Deliver> {
         let name = raw.to.get();
         let backend = match name.map(|name| self.backends.get(name)) {
             Some(Some(backend)) => backend.clone(),
@@ -103,6 +107,20 @@ impl Compiler<'_> {
             }
             None => None,
         };
+        if let (WayIn::Poll, Some(field)) = (way_in, &raw.mode)
+            && field.get().is_some_and(|mode| *mode != raw::Mode::Queue)
+        {
+            let message = "nobody waits for the answer to an event that a poll has found";
+            self.fault_with_help(field.span, message, "take `mode` away");
+        }
+        let polled;
+        let path = match way_in {
+            WayIn::Webhook(path) => path,
+            WayIn::Poll => {
+                polled = PathPattern::parse("/").ok();
+                polled.as_ref()
+            }
+        };
         let rewrite = match (&raw.path, path) {
             (Some(field), Some(path)) => field
                 .get()
@@ -110,7 +128,7 @@ impl Compiler<'_> {
             (Some(_), None) | (None, _) => None,
         };
         let headers = self.deliver_headers(raw);
-        let mode = mode(raw);
+        let mode = mode(raw, way_in);
         self.queued_only(raw, mode);
         let when = self.predicate(raw);
         let order = self.order(raw);
@@ -368,11 +386,11 @@ impl Compiler<'_> {
     }
 }
 
-fn mode(raw: &raw::Deliver) -> Mode {
-    match value(&raw.mode) {
-        None | Some(raw::Mode::Proxy) => Mode::Proxy,
-        Some(raw::Mode::Queue) => Mode::Queue,
-        Some(raw::Mode::Spill) => Mode::Spill,
+fn mode(raw: &raw::Deliver, way_in: WayIn<'_>) -> Mode {
+    match (value(&raw.mode), way_in) {
+        (_, WayIn::Poll) | (Some(raw::Mode::Queue), _) => Mode::Queue,
+        (None | Some(raw::Mode::Proxy), _) => Mode::Proxy,
+        (Some(raw::Mode::Spill), _) => Mode::Spill,
     }
 }
 

@@ -3,6 +3,7 @@
 mod backend;
 mod deliver;
 mod limits;
+mod poll;
 mod provider;
 mod route;
 mod scheme_key;
@@ -28,11 +29,13 @@ use super::units::Period;
 use super::yaml::Span;
 use super::{AdminSettings, Config, LogSettings, ServerSettings, Surroundings};
 use crate::delivery::Backend;
+use crate::expr::scoped::Engine;
 use crate::ingress::Gate;
 use crate::ingress::Route;
 use crate::ingress::rate_limit::Limiters;
 use crate::ingress::router::Router;
 use crate::ingress::source_addr::TrustedProxies;
+use crate::poll::Source;
 use crate::secret::Secret;
 use crate::signature::Presets;
 
@@ -55,8 +58,12 @@ pub struct Findings {
 }
 
 /// Compiles a file; gives no configuration when something essential is missing.
-pub fn compile(file: &File, surroundings: Surroundings<'_>) -> (Option<Config>, Findings) {
-    let mut compiler = Compiler::new(surroundings);
+pub fn compile(
+    file: &File,
+    surroundings: Surroundings<'_>,
+    engine: &Engine,
+) -> (Option<Config>, Findings) {
+    let mut compiler = Compiler::new(surroundings, engine);
     let config = compiler.file(file);
     (
         config,
@@ -72,6 +79,8 @@ struct Compiler<'a> {
     presets: &'a Presets,
     base: &'a Path,
     limiters: &'a Limiters,
+    /// What compiles expressions that are evaluated later.
+    engine: &'a Engine,
     faults: Vec<Fault>,
     hidden: Vec<Span>,
     /// Every backend that is named; `None` where it has faults of its own.
@@ -82,12 +91,14 @@ struct Compiler<'a> {
     certificates_asked: bool,
     /// Every secret of the file.
     secrets: Vec<Secret>,
+    /// Sources whose parts have no fault.
+    sources: Vec<Arc<Source>>,
     /// The methods that each route answers to, to say which of them two routes share.
     methods: HashMap<String, Vec<String>>,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(surroundings: Surroundings<'a>) -> Self {
+    fn new(surroundings: Surroundings<'a>, engine: &'a Engine) -> Self {
         let Surroundings {
             base,
             presets,
@@ -97,12 +108,14 @@ impl<'a> Compiler<'a> {
             presets,
             base,
             limiters,
+            engine,
             faults: Vec::new(),
             hidden: Vec::new(),
             backends: HashMap::new(),
             backends_known: false,
             certificates_asked: false,
             secrets: Vec::new(),
+            sources: Vec::new(),
             methods: HashMap::new(),
         }
     }
@@ -130,6 +143,7 @@ impl Compiler<'_> {
             store,
             backends,
             routes,
+            sources: std::mem::take(&mut self.sources),
             gate,
             tests,
             sha256: String::new(),

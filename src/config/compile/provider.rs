@@ -1,6 +1,7 @@
 //! Compiles a preset file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -11,6 +12,7 @@ use crate::config::fault::Fault;
 use crate::config::raw::provider as raw;
 use crate::config::raw::verify::From;
 use crate::event::Headers;
+use crate::expr::scoped::Engine;
 use crate::ingress::rate_limit::Limiters;
 use crate::secret::Secret;
 use crate::signature::handshake::{Handshake, Require};
@@ -61,11 +63,13 @@ pub fn compile_provider(
 ) -> (Option<CompiledProvider>, Vec<Fault>) {
     let presets = Presets::default();
     let limiters = Limiters::default();
-    let mut compiler = Compiler::new(Surroundings {
+    let surroundings = Surroundings {
         base: Path::new(""),
         presets: &presets,
         limiters: &limiters,
-    });
+    };
+    let engine = Engine::new(Arc::new(|_, name| Err(format!("a preset has no `{name}`"))));
+    let mut compiler = Compiler::new(surroundings, &engine);
     let compiled = compiler.provider(name, file);
     (compiled, compiler.faults)
 }

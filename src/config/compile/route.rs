@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::deliver::WayIn;
 use super::{Compiler, value};
 use crate::config::decode::Field;
 use crate::config::raw::route as raw;
@@ -24,7 +25,12 @@ impl Compiler<'_> {
     ) -> Option<Arc<Route>> {
         let raw = field.get()?;
         let deliver = raw.deliver.get();
-        let webhook = raw.webhook.get();
+        let webhook = value(&raw.webhook);
+        if raw.webhook.is_none() && raw.poll.is_none() {
+            let message = "no event can come to this route";
+            let help = "add `webhook: {path: …}`, or `poll: {request: …}`";
+            self.fault_with_help(field.span, message, help);
+        }
         // Every part is compiled before any is missed: a fault must not hide another.
         let path = webhook.and_then(|webhook| self.path(webhook));
         let check = match webhook.and_then(|webhook| webhook.verify.as_ref()) {
@@ -41,22 +47,31 @@ impl Compiler<'_> {
         let known = check.is_some().then_some(presets.as_slice());
         let limits = webhook.map(|webhook| self.rate_limits(name, webhook, path.as_ref()));
         let dedup = match &raw.dedup {
-            None => Some(None),
-            Some(field) => self.dedup(name, field, &presets).map(Some),
+            Some(field) if raw.webhook.is_some() => self.dedup(name, field, &presets).map(Some),
+            Some(_) | None => Some(None),
         };
         let addresses = webhook.map(|webhook| self.addresses(webhook, known));
         let verify_token = webhook.and_then(|webhook| self.verify_token(webhook, known));
-        let deliver =
-            deliver.and_then(|list| self.deliveries(raw.deliver.span, list, path.as_ref()));
+        let way_in = match &raw.webhook {
+            Some(_) => WayIn::Webhook(path.as_ref()),
+            None => WayIn::Poll,
+        };
+        let deliver = deliver.and_then(|list| self.deliveries(raw.deliver.span, list, way_in));
+        let deliver: Option<Vec<_>> = deliver.map(|list| list.into_iter().map(Arc::new).collect());
+        self.source(name, raw, deliver.as_deref());
         let replies = self.replies(webhook);
-        let (webhook, path, check, deliver) = (webhook?, path?, check?, deliver?);
+        let (check, deliver) = (check?, deliver?);
+        if raw.webhook.is_some() {
+            webhook?;
+            path.as_ref()?;
+        }
         let handshakes: Vec<_> = presets
             .iter()
             .flat_map(|preset| preset.handshakes.iter().cloned())
             .collect();
         let answered =
             |handshake: &&Handshake| handshake.needs_signature() || verify_token.is_some();
-        let methods = given?.unwrap_or_else(|| {
+        let methods = given.flatten().unwrap_or_else(|| {
             let mut methods = vec!["POST".to_owned()];
             for handshake in handshakes.iter().filter(answered) {
                 if !methods.contains(&handshake.method) {
@@ -67,10 +82,12 @@ impl Compiler<'_> {
         });
         let route = Arc::new(Route {
             name: name.to_owned(),
-            addresses: addresses?,
-            limits: limits?,
+            addresses: addresses.unwrap_or_default(),
+            limits: limits.unwrap_or_default(),
             dedup: dedup?,
-            body_bytes_max: value(&webhook.body_max).map_or(BODY_BYTES_MAX, |size| size.as_usize()),
+            body_bytes_max: webhook
+                .and_then(|webhook| value(&webhook.body_max))
+                .map_or(BODY_BYTES_MAX, |size| size.as_usize()),
             event_id: presets
                 .iter()
                 .flat_map(|preset| preset.event_id.iter().cloned())
@@ -82,13 +99,18 @@ impl Compiler<'_> {
             check: check.map(|check| check.check),
             handshakes,
             verify_token,
-            deliver: deliver.into_iter().map(Arc::new).collect(),
+            deliver,
             depth_max: value(&raw.depth_max).map(|max| max.get()),
-            refused_body_max: value(&webhook.refused_body).map_or(0, |size| size.as_usize()),
+            refused_body_max: webhook
+                .and_then(|webhook| value(&webhook.refused_body))
+                .map_or(0, |size| size.as_usize()),
             accepted: replies.0,
             duplicate: replies.1,
         });
-        for host in hosts? {
+        let Some((webhook, path)) = webhook.zip(path) else {
+            return Some(route);
+        };
+        for host in hosts.unwrap_or_default() {
             if let Err(other) = router.add(host, &path, &methods, route.clone()) {
                 let taken = self.methods.get(&other.name);
                 let is_taken = |method: &&String| taken.is_some_and(|list| list.contains(method));

@@ -62,6 +62,9 @@ pub struct Dedup {
     pub window: Option<Field<Period>>,
     /// Routes of one namespace share their keys. Default: the route's name.
     pub namespace: Option<Field<String>>,
+    /// What makes an item of a poll a new event though its id is known: a JSONPath within the item, or
+    /// a list of them. Default: nothing.
+    pub version: Option<Field<OneOrMany<String>>>,
     /// How long a duplicate waits for the first one that is still in flight. Default: 30s.
     pub wait: Option<Field<Period>>,
     /// What lets a deliberate redelivery through.

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::decode::{Entries, Field, OneOrMany, TemplateOr, TextOr, Tree};
+use crate::config::units::Period;
 use auth::{Auth, Session};
 use cursor::Cursor;
 use errors::{ErrorRule, OnError};
@@ -60,6 +61,9 @@ pub struct Poll {
     /// What answers mean that are no success, or only look like one. The first rule that fits
     /// counts, and before what the gateway knows by itself.
     pub errors: Option<Field<OneOrMany<ErrorRule>>>,
+    /// How often something new is expected: a source that is silent for longer is reported.
+    /// Default: nobody knows.
+    pub expected_every: Option<Field<Period>>,
     /// What happens after a poll that failed.
     pub on_error: Option<Field<OnError>>,
 }
@@ -82,23 +86,9 @@ pub enum Decode {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Partitions {
-    /// The values: texts for `${{ partition }}`, or mappings for `${{ partition.NAME }}`.
-    pub list: Option<Field<OneOrMany<TextOr<Entries<Tree>>>>>,
-    /// Instead of `list`, a CSV file whose first line names the columns, relative to this file. Each
-    /// other line is a mapping.
-    pub file: Option<Field<String>>,
+    /// The values: texts for `${{ partition }}`, or mappings for `${{ partition.NAME }}`. What is known
+    /// of a value is kept under its text, or under the `id` of a mapping.
+    pub list: Field<OneOrMany<TextOr<Entries<Tree>>>>,
     /// How many are asked for at once. Default: 4.
     pub concurrency: Option<Field<NonZeroU32>>,
-    /// What happens to the state of a value that is no longer there. Default: keep.
-    pub removed: Option<Field<Removed>>,
-}
-
-/// What happens to the state of a value that is no longer there.
-#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Removed {
-    /// It is kept, in case the value comes back.
-    Keep,
-    /// It is forgotten: a value that comes back is a new one.
-    Drop,
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::deliver::Deliver;
 use super::limits::{Dedup, RateLimit};
+use super::poll::Poll;
 use super::verify::Verify;
 use crate::config::decode::{Field, OneOrMany};
 use crate::config::units::Size;
@@ -16,8 +17,11 @@ use crate::secret::Secret;
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Route {
-    /// How webhooks come in.
-    pub webhook: Field<Webhook>,
+    /// How webhooks come in. A route has this, `poll`, or both: then a poll finds what no webhook has
+    /// brought.
+    pub webhook: Option<Field<Webhook>>,
+    /// How a provider is asked for what is new.
+    pub poll: Option<Field<Poll>>,
     /// How events are told apart, so that the same one reaches the backend once.
     pub dedup: Option<Field<Dedup>>,
     /// Where events go: to one backend, or to each of a list. At most one of a list is not

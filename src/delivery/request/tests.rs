@@ -37,6 +37,7 @@ fn via() -> Via<'static> {
         route: "stripe",
         verified: true,
         attempt: None,
+        found: None,
     }
 }
 

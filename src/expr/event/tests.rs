@@ -18,7 +18,26 @@ fn view() -> EventView<'static> {
             route: "stripe",
             received_at: "2026-11-26T10:00:00Z".into(),
         },
+        found: None,
     }
+}
+
+#[test]
+fn what_a_poll_has_found_has_names_of_its_own() {
+    let found = FoundFacts {
+        item: Some(serde_json::json!({"iban": "X"})),
+        change: Some("updated"),
+        previous: None,
+        partition: None,
+    };
+    let view = EventView {
+        found: Some(found),
+        ..view()
+    };
+    let predicate = Predicate::compile("item.iban == 'X' and change == 'updated'").unwrap();
+    assert_eq!(predicate.holds(&view), Ok(true));
+    let predicate = Predicate::compile("previous.iban == 'X'").unwrap();
+    assert_eq!(predicate.holds(&view), Ok(false));
 }
 
 #[test]
@@ -196,4 +215,20 @@ fn the_example_makes_json_of_whatever_is_pushed() {
         check(serde_json::json!([]))["commits"],
         serde_json::json!([])
     );
+}
+
+#[test]
+fn what_no_limit_holds_for_is_not_there() {
+    for text in [
+        "raw | indent(body.n)",
+        "raw | batch(body.n)",
+        "raw | slice(body.n)",
+        "body.n is divisibleby(body.m)",
+    ] {
+        assert!(Predicate::compile(text).is_err(), "{text}");
+    }
+    for text in ["range(0, 9, 0)", "range(99999)"] {
+        let predicate = Predicate::compile(text).unwrap();
+        assert!(predicate.holds(&view()).is_err(), "{text}");
+    }
 }

@@ -130,6 +130,7 @@ impl<'a> Exchange<'a> {
             route: &admitted.route.name,
             verified: permit.verified(),
             attempt: None,
+            found: None,
         };
         Ok(Outgoing {
             method: head.method.clone(),

@@ -24,8 +24,10 @@ pub mod gateway;
 pub mod github;
 pub mod h2c;
 pub mod operator;
+pub mod provider;
 pub mod sdk;
 pub mod tls;
+pub mod upstream;
 
 use std::io;
 use std::time::Duration;

@@ -7,7 +7,6 @@ use super::request::Request;
 use crate::config::decode::{
     Entries, Field, OneOrMany, SecretTemplate, Template, TemplateOr, TextOr,
 };
-use crate::config::raw::verify::Encoding;
 use crate::config::units::Period;
 
 /// How requests to a provider are authenticated.
@@ -129,8 +128,8 @@ pub enum AuthStyle {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct SessionAuth {
-    /// Where it is put.
-    pub inject: Field<OneOrMany<Inject>>,
+    /// Where it is put. What else the session has brought can stand in `request` itself.
+    pub inject: Field<Inject>,
 }
 
 /// A value and its place in a request: one of `header`, `query` and `cookie`.
@@ -158,11 +157,21 @@ pub struct Hmac {
     /// What is signed: a text with `${{ … }}` over `method`, `url`, `path`, `body` and `now`.
     pub message: Field<Template>,
     /// How the signature is written. Default: hex.
-    pub encoding: Option<Field<Encoding>>,
+    pub encoding: Option<Field<SignatureEncoding>>,
     /// The header that carries the signature alone.
     pub header: Option<Field<String>>,
     /// Headers with `${{ signature }}` or what was signed along with it (`${{ now | unix }}`).
     pub headers: Option<Field<Entries<Template>>>,
+}
+
+/// How a signature is written.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureEncoding {
+    /// In hexadecimal, with small letters.
+    Hex,
+    /// In base64.
+    Base64,
 }
 
 /// A hash by its name.
@@ -173,8 +182,6 @@ pub enum HashName {
     Sha1,
     /// SHA-256.
     Sha256,
-    /// SHA-384.
-    Sha384,
     /// SHA-512.
     Sha512,
 }

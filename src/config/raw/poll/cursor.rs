@@ -8,7 +8,7 @@ use crate::config::decode::{Field, Template, TemplateOr, TextOr};
 use crate::config::units::Period;
 
 /// What is remembered from one poll to the next; requests have it as `${{ cursor }}`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
 pub struct Cursor {
     /// What it is. Default: seen.
@@ -22,8 +22,9 @@ pub struct Cursor {
     pub next: Option<Field<Template>>,
     /// How cursors are compared: one that got smaller pauses the source. Default: auto.
     pub compare: Option<Field<Comparison>>,
-    /// How a time is written in requests: `auto` (as the items write it), `rfc3339`, `unix`, `unix_ms`
-    /// or a pattern like `%Y-%m-%d`. Default: auto.
+    /// How a time is written in requests: `auto` (RFC 3339, or seconds or milliseconds where
+    /// `items.time_format` is `unix` or `unix_ms`), `rfc3339`, `unix`, `unix_ms` or a pattern like
+    /// `%Y-%m-%d`. Default: auto.
     pub format: Option<Field<String>>,
     /// Whether the provider returns items that are equal to the cursor. Default: true.
     pub inclusive: Option<Field<bool>>,
@@ -38,9 +39,6 @@ pub struct Cursor {
     /// Where the first poll begins: `now`, `earliest` (the parameter is left out), a time, an age
     /// (`-7d`), or `{value: …}` for anything else. Default: now.
     pub start: Option<Field<TextOr<StartValue>>>,
-    /// How long the provider keeps items: a cursor that is older has lost some (see `on_lost`).
-    /// Default: for ever.
-    pub retention: Option<Field<Period>>,
     /// What happens when the provider no longer knows the cursor: `pause`, or a mapping.
     /// Default: pause.
     pub on_lost: Option<Field<TextOr<OnLost>>>,
@@ -95,7 +93,7 @@ pub struct OnLost {
     /// Whether polling goes on.
     #[serde(rename = "do")]
     pub action: Field<LostAction>,
-    /// Where it goes on, written like `start`. Default: earliest.
+    /// Where it goes on: `earliest`, or for a timestamp `now` or an age (`-1h`). Default: earliest.
     pub from: Option<Field<String>>,
     /// Whether it is told that events may be missing. Default: true.
     pub gap: Option<Field<bool>>,

@@ -25,7 +25,7 @@ pub struct ErrorRule {
     /// Default: false.
     pub gap: Option<Field<bool>>,
     /// What the operator is told.
-    pub message: Option<Field<String>>,
+    pub note: Option<Field<String>>,
 }
 
 /// Which answers; all that is written must hold.

@@ -9,7 +9,7 @@ use crate::config::decode::{Field, OneOrMany, Template};
 use crate::config::units::Percent;
 
 /// What in an answer is an item, and what is known of it.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
 pub struct Items {
     /// A JSONPath to the items (`$.data[*]`); a list stands for its elements. Default: `$`.
@@ -21,6 +21,9 @@ pub struct Items {
     pub id_any: Option<Field<OneOrMany<String>>>,
     /// Instead of `id`, JSONPaths whose values are hashed together, for items without an id.
     pub id_hash: Option<Field<OneOrMany<String>>>,
+    /// A JSONPath to an item's type, which its event gets. Default: none.
+    #[serde(rename = "type")]
+    pub item_type: Option<Field<String>>,
     /// A JSONPath to an item's time, for the cursor and to see how fresh the source is.
     /// Default: none.
     pub time: Option<Field<String>>,

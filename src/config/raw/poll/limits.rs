@@ -18,7 +18,7 @@ pub struct SourceLimit {
     /// How many in how long (`60/min`), or a list of which all are kept (`[10/s, 5000/h]`).
     /// Default: no limit.
     pub rate: Option<Field<OneOrMany<Rate>>>,
-    /// How many at once. Default: 1.
+    /// How many at once. Default: as many as there are `partitions` at once, else 1.
     pub concurrency: Option<Field<NonZeroU32>>,
     /// Whether the provider may ask for longer pauses.
     pub retry_after: Option<Field<RetryAfter>>,

@@ -79,7 +79,7 @@ pub enum Redirects {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RequestTls {
-    /// A PEM file of authorities to trust instead of the system's, relative to this file.
+    /// A PEM file of authorities to trust besides the system's, relative to this file.
     pub ca: Option<Field<String>>,
     /// A PEM file with the certificate that the gateway shows.
     pub cert: Option<Field<String>>,
@@ -87,6 +87,4 @@ pub struct RequestTls {
     pub key: Option<Field<String>>,
     /// The name that the provider's certificate must carry. Default: the URL's host.
     pub server_name: Option<Field<String>>,
-    /// Whether the provider's certificate is checked. Default: true.
-    pub verify: Option<Field<bool>>,
 }

@@ -9,7 +9,7 @@ use crate::config::decode::Field;
 use crate::config::units::{Period, Spread};
 
 /// When the provider is asked: by one of `interval`, `cron` and `long_poll`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
 pub struct Schedule {
     /// The pause after the end of the poll before. Default: 60s.
