@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use super::conditions::Holds;
+use super::page::Order;
 use super::{canonical, keys};
 use id::{IdFault, IdRule, ItemId};
 use select::Selection;
@@ -82,18 +83,6 @@ pub enum WithoutId {
     Fail,
     /// The item is passed over and counted. It is lost once the cursor is past it.
     Pass,
-}
-
-/// The order that the source promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// The oldest item first.
-    Asc,
-    /// The newest item first.
-    Desc,
-    /// None.
-    #[default]
-    None,
 }
 
 /// Checked rules for the items of a source.

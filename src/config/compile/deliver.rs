@@ -28,7 +28,7 @@ const PRIVATE_KEY: &str =
 const ORDER_KEY: &str =
     "write a JSONPath ($.account), header:NAME, {header: NAME} or {query: NAME}";
 /// What `deliver.headers` cannot change: the gateway frames the request, and names the host.
-const FIXED_HEADERS: [&str; 10] = [
+pub(super) const FIXED_HEADERS: [&str; 10] = [
     "content-length",
     "transfer-encoding",
     "connection",

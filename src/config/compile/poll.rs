@@ -305,7 +305,7 @@ impl SourceCompiler<'_, '_> {
             Some(false) => Drain::OnSchedule,
             Some(true) | None => Drain::AtOnce,
         };
-        let error = match Rules::new(cursor, pagination, items::page_order(order), drain) {
+        let error = match Rules::new(cursor, pagination, order, drain) {
             Ok(rules) => return Some(rules),
             Err(error) => error,
         };

@@ -6,7 +6,7 @@ use crate::config::raw::server as raw;
 use crate::ingress::service::tls::{ClientCertificates, Tls, TlsError};
 
 const PEM_BEGINNING: &str = "-----BEGIN";
-const PEM_SHAPE: &str = "write the path of a PEM file, relative to this file";
+pub(super) const PEM_SHAPE: &str = "write the path of a PEM file, relative to this file";
 const CERTIFICATE_SHAPE: &str = "a certificate begins with `-----BEGIN CERTIFICATE-----`; a chain \
                                  stands in one file, the listener's own first";
 const KEY_SHAPE: &str = "a key begins with `-----BEGIN PRIVATE KEY-----`; take its passphrase away \
@@ -40,7 +40,7 @@ impl Compiler<'_> {
             .ok()
     }
 
-    fn pem(&mut self, field: &Field<String>) -> Option<Vec<u8>> {
+    pub(super) fn pem(&mut self, field: &Field<String>) -> Option<Vec<u8>> {
         let text = field.get()?;
         if text.contains(PEM_BEGINNING) {
             // What stands here may be a private key.

@@ -6,6 +6,7 @@ use super::request::Written;
 use super::schedule::Times;
 use super::texts::place;
 use super::{SourceCompiler, value};
+use crate::config::compile::tls::PEM_SHAPE;
 use crate::config::decode::{Field, OneOrMany};
 use crate::config::raw::poll::Poll;
 use crate::config::raw::poll::auth::Auth;
@@ -21,8 +22,6 @@ use crate::poll::fetch::{
 };
 use crate::poll::source::Partition;
 
-const PEM_BEGINNING: &str = "-----BEGIN";
-const PEM_SHAPE: &str = "write the path of a PEM file, relative to this file";
 const URL_SHAPE: &str = "write https://HOST/PATH, or http:// for a host that you trust";
 
 /// A URL of the file, and what its expressions may name.
@@ -225,9 +224,9 @@ impl SourceCompiler<'_, '_> {
             let help = "write https:// in `url`, or take `tls` away";
             self.fault_with_help(field.span, "`tls` is only for https URLs", help);
         }
-        let ca = raw.ca.as_ref().map(|field| self.read_pem(field));
-        let cert = raw.cert.as_ref().map(|field| self.read_pem(field));
-        let key = raw.key.as_ref().map(|field| self.read_pem(field));
+        let ca = raw.ca.as_ref().map(|field| self.pem(field));
+        let cert = raw.cert.as_ref().map(|field| self.pem(field));
+        let key = raw.key.as_ref().map(|field| self.pem(field));
         let identity = match (cert, key) {
             (None, None) => None,
             (Some(cert), Some(key)) => cert.zip(key),
@@ -250,25 +249,6 @@ impl SourceCompiler<'_, '_> {
             identity: identity.map(|(certificates, key)| Identity { certificates, key }),
             server_name: value(&raw.server_name).cloned(),
         })
-    }
-
-    fn read_pem(&mut self, field: &Field<String>) -> Option<Vec<u8>> {
-        let text = field.get()?;
-        if text.contains(PEM_BEGINNING) {
-            // What stands here may be a private key.
-            self.hidden.push(field.span);
-            self.fault_with_help(field.span, "a path belongs here, not PEM itself", PEM_SHAPE);
-            return None;
-        }
-        let path = self.base.join(text);
-        match std::fs::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
-                self.fault_with_help(field.span, message, PEM_SHAPE);
-                None
-            }
-        }
     }
 
     /// Why nothing can be asked: certificates or keys that cannot be used.

@@ -15,10 +15,8 @@ use crate::config::yaml::Span;
 use crate::poll::expressions::{OF_ITEMS, item_condition};
 use crate::poll::items::id::IdRule;
 use crate::poll::items::select::Selection;
-use crate::poll::items::{
-    ItemCondition, ItemRules, ItemRulesError, ItemSpec, Order, ReadTime, WithoutId,
-};
-use crate::poll::page::Order as PageOrder;
+use crate::poll::items::{ItemCondition, ItemRules, ItemRulesError, ItemSpec, ReadTime, WithoutId};
+use crate::poll::page::Order;
 use crate::poll::selector::Selector;
 use crate::poll::times::{TimeFormat, TimeFormatError};
 
@@ -58,11 +56,7 @@ impl SourceCompiler<'_, '_> {
             without_id: WithoutId::Fail,
             time: time?,
             version: version?,
-            order: match order(poll)? {
-                ItemOrder::Asc => Order::Asc,
-                ItemOrder::Desc => Order::Desc,
-                ItemOrder::None => Order::None,
-            },
+            order: order(poll)?,
             wanted: wanted?,
             deleted: deleted?,
             order_key: order_key?,
@@ -209,23 +203,19 @@ pub(super) fn full(poll: &Poll) -> Option<&raw::Items> {
 }
 
 /// The order that is promised; `None` where it has a fault.
-pub(super) fn order(poll: &Poll) -> Option<ItemOrder> {
+pub(super) fn order(poll: &Poll) -> Option<Order> {
     if !is_known(&poll.items) {
         return None;
     }
-    match full(poll).and_then(|raw| raw.order.as_ref()) {
-        None => Some(ItemOrder::None),
-        Some(field) => field.get().copied(),
-    }
-}
-
-/// The same for the walk.
-pub(super) fn page_order(order: ItemOrder) -> PageOrder {
-    match order {
-        ItemOrder::Asc => PageOrder::Asc,
-        ItemOrder::Desc => PageOrder::Desc,
-        ItemOrder::None => PageOrder::None,
-    }
+    let written = match full(poll).and_then(|raw| raw.order.as_ref()) {
+        None => ItemOrder::None,
+        Some(field) => *field.get()?,
+    };
+    Some(match written {
+        ItemOrder::Asc => Order::Asc,
+        ItemOrder::Desc => Order::Desc,
+        ItemOrder::None => Order::None,
+    })
 }
 
 /// What an item is known by, as it is written.

@@ -5,26 +5,13 @@ use serde_json::{Map, Value};
 
 use super::texts::place;
 use super::{SourceCompiler, value};
+use crate::config::compile::deliver::FIXED_HEADERS;
 use crate::config::decode::{Entries, Field, Template, TemplateOr, Tree};
 use crate::config::raw::poll::request as raw;
 use crate::config::yaml::Span;
 use crate::expr::OPEN;
 use crate::expr::scoped::{Names, ValueTemplate};
 use crate::poll::request::{BodyRule, Conditional, JsonRule, Parameters, RequestRules};
-
-/// Headers that cannot be set: the client frames the request, and the URL names the host.
-const FIXED_HEADERS: [&str; 10] = [
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-];
 
 /// A request in its short or its full form.
 #[derive(Clone, Copy)]
