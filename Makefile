@@ -36,6 +36,7 @@ bench: dist ## each stage by itself, then the whole program beside its peers
 	python3 benches/peers/run.py
 	python3 benches/peers/durable.py
 	python3 benches/peers/log.py
+	python3 benches/peers/poll.py
 
 crash: test-deps ## 200 rounds of killing the gateway while 64 senders send (ROUNDS=1000)
 	HOOKGATE_CRASH_ROUNDS=$(or $(ROUNDS),200) cargo test --test it crash:: -- --nocapture

@@ -205,6 +205,7 @@ bench_peers() {
     if ! cmp -s $PIPELINE/package-lock.json $PIPELINE/node_modules/.installed-lock.json; then
         step pipeline "node modules into $PIPELINE/node_modules" install_pipeline
     fi
+    python_peers
     have qhook || step qhook "cargo install qhook" cargo install --locked qhook --version $QHOOK
 }
 
@@ -236,6 +237,8 @@ test)
     # The tests send signals with the program, not with the shell's own command.
     env kill -l >/dev/null 2>&1 || apt_install procps
     have prlimit || apt_install util-linux
+    # Clocks that jump.
+    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || apt_install libfaketime
     install_promtool
     python_sdks
     python_peers

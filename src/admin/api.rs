@@ -18,7 +18,7 @@ use super::operation::{self, BASE, Found, Operation, Row};
 use super::problem::Problem;
 use super::query::Query;
 use super::replay::{Config, NewReplay, Replay, ReplayState, Replays};
-use super::sources::{NewPause, NewState, Order, Sources};
+use super::sources::{NewAcceptance, NewPause, NewRange, NewState, Order, Sources};
 use super::wire::{
     self, ActList, AttemptList, Cancelled, Detail, Event, EventList, Made, NewDelivery, ReplayList,
 };
@@ -180,6 +180,7 @@ impl Api {
             | Operation::PauseSource
             | Operation::ResumeSource
             | Operation::AcceptSource
+            | Operation::ReplaySource
             | Operation::ResetSource => self.turn_source(value(0), &asked).await,
             Operation::ListActs => {
                 let limit = limit(asked.query.number("limit")?)?;
@@ -345,13 +346,25 @@ impl Api {
                 Order::Pause(new.checked()?)
             }
             Operation::ResumeSource => Order::Resume,
-            Operation::AcceptSource => Order::Accept,
+            Operation::AcceptSource => {
+                let new: NewAcceptance = asked.body_or_default()?;
+                match new.deletions {
+                    true => Order::AcceptDeletions,
+                    false => Order::Accept,
+                }
+            }
+            Operation::ReplaySource => {
+                let new: NewRange = asked.body()?;
+                Order::ReadAgain(Box::new(new.parsed(self.clock.now())?))
+            }
             Operation::ResetSource => Order::Reset,
             _ => Order::Run,
         };
         self.sources().check(name, &order).await?;
         let detail = match &order {
             Order::Pause(Some(why)) => format!("{name}: {why}"),
+            Order::AcceptDeletions => format!("{name}: deletions"),
+            Order::ReadAgain(range) => format!("{name}: {range}"),
             _ => name.to_owned(),
         };
         self.noted(asked, &detail).await?;

@@ -10,7 +10,9 @@ use super::operation::{BASE, Keys, Operation, ROWS, Row};
 use super::problem::Problem;
 use super::query::known;
 use super::replay::{NewReplay, Replay};
-use super::sources::{NewPause, NewState, SourceList, SourceView, StateList};
+use super::sources::{
+    NewAcceptance, NewPause, NewRange, NewState, SourceList, SourceView, StateList,
+};
 use super::wire::{
     ActList, AttemptList, Cancelled, Event, EventList, Made, NewDelivery, ReplayList, TailLine,
 };
@@ -99,6 +101,8 @@ fn described(row: &Row, schemas: &mut SchemaGenerator) -> Value {
         Operation::BeginReplay => Some((schemas.subschema_for::<NewReplay>(), true)),
         Operation::ReplayEvent => Some((schemas.subschema_for::<NewDelivery>(), false)),
         Operation::PauseSource => Some((schemas.subschema_for::<NewPause>(), false)),
+        Operation::AcceptSource => Some((schemas.subschema_for::<NewAcceptance>(), false)),
+        Operation::ReplaySource => Some((schemas.subschema_for::<NewRange>(), true)),
         Operation::PutSourceState => Some((schemas.subschema_for::<NewState>(), true)),
         _ => None,
     };
@@ -143,6 +147,7 @@ fn answer(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         | Operation::PauseSource
         | Operation::ResumeSource
         | Operation::AcceptSource
+        | Operation::ReplaySource
         | Operation::ResetSource => schemas.subschema_for::<SourceView>(),
         Operation::ListActs => schemas.subschema_for::<ActList>(),
         Operation::ShowConfig => schemas.subschema_for::<ConfigState>(),

@@ -36,6 +36,7 @@ pub(super) enum Operation {
     PauseSource,
     ResumeSource,
     AcceptSource,
+    ReplaySource,
     ResetSource,
     ListActs,
     ShowConfig,
@@ -90,7 +91,7 @@ const fn row(
 }
 
 #[rustfmt::skip]
-pub(super) const ROWS: [Row; 33] = [
+pub(super) const ROWS: [Row; 34] = [
     row(O::ListEvents, "GET", "/events", Read, Keys::Events, "List events and refused requests, newest first"),
     row(O::ShowEvent, "GET", "/events/{id}", Read, Keys::None, "Show one event with its request, deliveries and attempts"),
     row(O::EventBody, "GET", "/events/{id}/body", Read, Keys::None, "The body of an event, without what is not shown"),
@@ -118,7 +119,8 @@ pub(super) const ROWS: [Row; 33] = [
     row(O::RunSource, "POST", "/sources/{name}/run", Full, Keys::None, "Poll a source now"),
     row(O::PauseSource, "POST", "/sources/{name}/pause", Full, Keys::None, "Poll a source no more"),
     row(O::ResumeSource, "POST", "/sources/{name}/resume", Full, Keys::None, "Poll a source again"),
-    row(O::AcceptSource, "POST", "/sources/{name}/accept", Full, Keys::None, "Go on from where a source was, although the file asks for something else now"),
+    row(O::AcceptSource, "POST", "/sources/{name}/accept", Full, Keys::None, "Go on from where a source was, although the file asks for something else now, or tell that much is gone at once"),
+    row(O::ReplaySource, "POST", "/sources/{name}/replay", Full, Keys::None, "Read a range of a source once more, beside its cursor"),
     row(O::ResetSource, "POST", "/sources/{name}/reset", Full, Keys::None, "Forget how far a source was read, and begin anew"),
     row(O::ListActs, "GET", "/acts", Read, Keys::Pages, "List who did what through this API, latest first"),
     row(O::ShowConfig, "GET", "/config", Read, Keys::None, "Tell which configuration is in use"),

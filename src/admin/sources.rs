@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::problem::Problem;
+use crate::poll::again::Again;
 use crate::poll::operating::{ChangeError, Stored, stands_still};
 use crate::poll::poller::View;
 use crate::poll::reading::Ended;
 use crate::poll::state::State;
+use crate::poll::times::Start;
 use crate::poll::{Poller, Source};
 use crate::store::SourceRow;
 
@@ -80,6 +82,32 @@ pub struct PartitionView {
     /// Why it waits for somebody; absent if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// The range that is read once more, or was last; absent if none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<RangeView>,
+}
+
+/// A range of a source that is read once more.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RangeView {
+    /// Where it begins; absent = with the earliest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Where it ends; absent = with the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Whether items become events that were found before.
+    pub force: bool,
+    /// Items that became events.
+    pub new: u64,
+    /// Items that were known.
+    pub duplicates: u64,
+    /// When it was read to its end, or given up; absent as long as it is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// Why it was given up; absent if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
 }
 
 /// What is stored of a source.
@@ -108,6 +136,32 @@ pub struct NewPause {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 500))]
     pub why: Option<String>,
+}
+
+/// What is accepted. It may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAcceptance {
+    /// Instead of the changed file, that so many items are gone at once: their deletions are told.
+    #[serde(default)]
+    pub deletions: bool,
+}
+
+/// The range of a source that is read once more.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRange {
+    /// Where it begins: a time, an age like `-7d`, or `earliest`.
+    pub from: String,
+    /// Where it ends: a time or an age. Absent: with the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Whether items become events that were found before, with other ids.
+    #[serde(default)]
+    pub force: bool,
+    /// The partition. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
 }
 
 /// Where a source goes on: exactly one of `cursor` and `state`.
@@ -143,7 +197,16 @@ pub(super) enum Order {
     Pause(Option<String>),
     Resume,
     Accept,
+    AcceptDeletions,
+    ReadAgain(Box<Range>),
     Reset,
+}
+
+/// The range that is read once more, and of which partition.
+#[derive(Debug)]
+pub(super) struct Range {
+    partition: Option<String>,
+    again: Again,
 }
 
 /// The sources of a gateway; none without a store.
@@ -156,6 +219,55 @@ impl NewPause {
                 "`why` is longer than {WHY_BYTES_MAX} bytes"
             ))),
             why => Ok(why.filter(|why| !why.trim().is_empty())),
+        }
+    }
+}
+
+impl NewRange {
+    pub(super) fn parsed(self, now: Timestamp) -> Result<Range, Problem> {
+        let from = time_of("from", &self.from, now)?;
+        let to = match &self.to {
+            Some(text) => time_of("to", text, now)?,
+            None => None,
+        };
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            return Err(Problem::bad("`from` is later than `to`"));
+        }
+        Ok(Range {
+            partition: self.partition,
+            again: Again::new(from, to, self.force),
+        })
+    }
+}
+
+/// A time or an age; `None` = the earliest.
+fn time_of(key: &str, text: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+    match Start::parse(text) {
+        Ok(Start::Earliest) => Ok(None),
+        Ok(Start::Now) => Ok(Some(now)),
+        Ok(Start::At(time)) => Ok(Some(time)),
+        Ok(Start::Ago(ago)) => Ok(Some(now.saturating_sub(ago).unwrap_or(Timestamp::MIN))),
+        Err(_) => Err(Problem::bad(format!(
+            "`{key}` is no time: write one like `2026-01-31T12:00:00Z`, or an age like `-7d`"
+        ))),
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |time: Option<Timestamp>, none: &str| match time {
+            Some(time) => time.to_string(),
+            None => none.to_owned(),
+        };
+        if let Some(partition) = self.partition.as_deref().filter(|name| !name.is_empty()) {
+            write!(f, "partition {partition}, ")?;
+        }
+        let from = text(self.again.from, "the earliest");
+        let to = text(self.again.to, "the newest");
+        write!(f, "from {from} to {to}")?;
+        match self.again.is_forced {
+            true => f.write_str(", by force"),
+            false => Ok(()),
         }
     }
 }
@@ -229,8 +341,10 @@ impl Sources<'_> {
     /// Whether an order makes sense now.
     pub(super) async fn check(&self, name: &str, order: &Order) -> Result<(), Problem> {
         let (poller, source) = self.known(name)?;
-        if !matches!(order, Order::Run) {
-            return Ok(());
+        match order {
+            Order::Run => {}
+            Order::ReadAgain(range) => Poller::can_read_again(&source, &range.again)?,
+            _ => return Ok(()),
         }
         if !source.is_enabled {
             let detail = "it is not polled at all: the file says `enabled: false`";
@@ -255,6 +369,11 @@ impl Sources<'_> {
             Order::Pause(why) => poller.pause(&source, why.as_deref()).await,
             Order::Resume => poller.resume(&source).await,
             Order::Accept => poller.accept(&source).await,
+            Order::AcceptDeletions => poller.accept_deletions(&source).await,
+            Order::ReadAgain(range) => {
+                let partition = range.partition.as_deref();
+                poller.read_again(&source, partition, range.again).await
+            }
             Order::Reset => poller.reset(&source).await,
         }?;
         Ok(())
@@ -338,6 +457,15 @@ fn put_state(shown: &mut PartitionView, source: &Source, state: &State) {
     shown.failures = state.failures;
     shown.error.clone_from(&state.last_error);
     shown.paused = stands_still(source, state);
+    shown.replay = state.again.as_ref().map(|again| RangeView {
+        from: text(again.from),
+        to: text(again.to),
+        force: again.is_forced,
+        new: again.new,
+        duplicates: again.duplicates,
+        ended_at: again.end.as_ref().map(|end| end.at.to_string()),
+        given_up: again.end.as_ref().and_then(|end| end.given_up.clone()),
+    });
 }
 
 fn put_view(shown: &mut PartitionView, source: &Source, view: &View, now: Timestamp) {
@@ -370,7 +498,9 @@ impl From<ChangeError> for Problem {
             ChangeError::Store(error) => error.into(),
             ChangeError::Unreadable(_) | ChangeError::Elsewhere => Self::conflict(text),
             ChangeError::NoPartition(_) => Self::missing(text),
-            ChangeError::WhichPartition | ChangeError::Cursor(_) => Self::bad(text),
+            ChangeError::WhichPartition | ChangeError::Cursor(_) | ChangeError::Kind(_) => {
+                Self::bad(text)
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::style::{self, Paint};
 use crate::clock::{Clock, SystemClock};
 use crate::config::fault::Position;
 use crate::config::{self, Config, LoadError};
+use crate::poll::source::Role;
 
 /// Find every fault of a configuration file and run the tests in it.
 #[derive(Args)]
@@ -74,7 +75,11 @@ impl Check {
                 }
             }
         }
-        let unchecked = config.routes.iter().filter(|route| route.check.is_none());
+        let alone = config.sources.iter().filter(|one| one.role == Role::Alone);
+        // What is polled comes over connections of our own, and needs no signature.
+        let is_polled = |name: &str| alone.clone().any(|source| *source.name == *name);
+        let unchecked = config.routes.iter();
+        let unchecked = unchecked.filter(|one| one.check.is_none() && !is_polled(&one.name));
         for route in unchecked {
             let warning = Paint::Yellow.on("warning");
             let name = &route.name;

@@ -9,7 +9,7 @@ use super::retry::Death;
 use super::view::view_of;
 use crate::event::{ClientAddr, Head};
 use crate::expr::event::Form;
-use crate::store::Event;
+use crate::store::{Event, Facts};
 
 /// A request for the wire.
 #[derive(Debug, Clone)]
@@ -86,7 +86,9 @@ fn with_line(head: &Bytes, line: &str) -> Bytes {
 }
 
 fn transformed(event: &Event, deliver: &Deliver) -> Result<(Head, Bytes), Death> {
-    let Some(transform) = &deliver.transform else {
+    // A transform is made for items, and what tells that some are missing is none.
+    let is_gap = event.facts.change.as_deref() == Some(Facts::GAP);
+    let Some(transform) = deliver.transform.as_ref().filter(|_| !is_gap) else {
         return Ok((event.head.clone(), event.body.clone()));
     };
     let mut head = with_body_of_another(event.head.clone());
@@ -211,7 +213,7 @@ mod tests {
     use crate::secret::Secret;
     use crate::signature::key::Key;
     use crate::signature::{Request, Verifier};
-    use crate::store::{EventId, Facts};
+    use crate::store::EventId;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     /// The id of the events is of the same moment.

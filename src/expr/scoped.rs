@@ -116,6 +116,7 @@ impl Engine {
             constants: Arc::new(constants),
             line: checked.line,
             uses: checked.uses,
+            parts: checked.parts,
         };
         formula.check_arguments()?;
         Ok(formula)
@@ -215,6 +216,18 @@ impl ValueTemplate {
     }
 }
 
+impl ValueTemplate {
+    /// The parts of a variable that it names: `token` of `session.token`.
+    pub fn parts_of(&self, name: Name) -> impl Iterator<Item = &str> {
+        let formulas = self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Formula(formula) => Some(formula),
+        });
+        let parts = formulas.flat_map(|formula| &formula.parts);
+        parts.filter_map(move |(of, part)| (*of == name).then_some(&**part))
+    }
+}
+
 /// A condition.
 pub struct Condition {
     text: String,
@@ -272,6 +285,7 @@ struct Formula {
     constants: Arc<Constants>,
     line: usize,
     uses: BTreeSet<Name>,
+    parts: BTreeSet<(Name, String)>,
 }
 
 impl Formula {

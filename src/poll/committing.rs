@@ -11,10 +11,12 @@ use super::fetch::Response;
 use super::found::{self, Claiming};
 use super::items::{ChangeKind, Extracted, Row};
 use super::pagination::PageRequest;
+use super::position::Position;
 use super::reading::{Ended, Reading, later, parsed, unavailable};
 use super::state::{Attic, Staged, State, Validators};
 use super::walk::{Commit, Step, Take};
 use super::wire::value_of;
+use crate::store::fault_point::{self, Point};
 use crate::store::{Accept, Accepted, Advance, Advanced, DedupClaim};
 
 /// How often a source that finds nothing new is noted on disk.
@@ -29,7 +31,7 @@ impl Reading<'_> {
         request: &PageRequest,
         response: &Response,
     ) -> Result<(), Stop> {
-        if request.is_first {
+        if request.is_first && !self.is_again {
             self.validators = Validators {
                 etag: value_of(&response.headers, "etag").map(str::to_owned),
                 last_modified: value_of(&response.headers, "last-modified").map(str::to_owned),
@@ -45,16 +47,14 @@ impl Reading<'_> {
             Commit::Later(position) => {
                 self.attic.staged.extend(found);
                 // What is staged is read again if the poll fails: its validators must not hide it.
-                self.state.validators = Validators::default();
-                self.state.position = Some(position);
+                self.put(position, Validators::default());
                 let attic = self.attic.text();
                 self.advance(Vec::new(), learned, Some(attic)).await
             }
             Commit::Drop(position) => {
                 let attic = (!self.attic.staged.is_empty()).then(|| Attic::default().text());
                 self.attic.staged.clear();
-                self.state.validators = Validators::default();
-                self.state.position = Some(position);
+                self.put(position, Validators::default());
                 self.advance(Vec::new(), Vec::new(), attic).await
             }
             Commit::Now(position) => {
@@ -71,18 +71,29 @@ impl Reading<'_> {
                 };
                 let is_as_before = self.state.position.as_ref() == Some(&position)
                     && self.state.validators == validators;
-                let is_nothing = learned.is_empty() && !had_staged && is_as_before;
+                let is_nothing =
+                    learned.is_empty() && !had_staged && is_as_before && !self.is_again;
                 if is_nothing && self.all_are_known(&all).await? {
                     self.tally.duplicates += u64::try_from(all.len()).unwrap_or(u64::MAX);
                     return Ok(());
                 }
                 learned.extend(self.tell_versions(&mut all).await?);
-                self.state.validators = validators;
-                self.state.position = Some(position);
+                self.put(position, validators);
                 let attic = had_staged.then(|| self.attic.text());
                 self.advance(all, learned, attic).await
             }
         }
+    }
+
+    /// Moves the walk of this poll.
+    fn put(&mut self, position: Position, validators: Validators) {
+        if let Some(again) = self.range() {
+            again.position = Some(position);
+            again.failures = 0;
+            return;
+        }
+        self.state.validators = validators;
+        self.state.position = Some(position);
     }
 
     /// Calls items updated of which another version is known. Gives the keys by which these will be
@@ -124,10 +135,11 @@ impl Reading<'_> {
         let mut wanted = Vec::new();
         for row in extracted.rows {
             let Row::Kept(found) = row else { continue };
-            let is_wanted = match take {
-                Take::All => true,
-                Take::Since(from) => found.time.is_none_or(|time| time >= from),
-                Take::Learn => false,
+            let is_wanted = match (take, self.state.again.as_ref().filter(|_| self.is_again)) {
+                (_, Some(again)) => again.wants(found.time),
+                (Take::All, None) => true,
+                (Take::Since(from), None) => found.time.is_none_or(|time| time >= from),
+                (Take::Learn, None) => false,
             };
             let staged = Staged::of(found, self.source, self.partition);
             match is_wanted {
@@ -153,16 +165,24 @@ impl Reading<'_> {
         let poll = poll.map_err(|error| Failure::passing("changes", error))?;
         let stored = self.attic.snapshot.take();
         let is_first = stored.is_none();
-        let diff = rules.diff(stored, poll, Deletions::Guarded);
+        let deletions = match std::mem::take(&mut self.state.accepts_deletions) {
+            true => Deletions::Accepted,
+            false => Deletions::Guarded,
+        };
+        let diff = rules.diff(stored, poll, deletions);
         let step = match diff.map_err(|error| Stop::Paused(error.to_string()))? {
             Diff::Changes(step) => step,
             Diff::Guard { gone, of } => {
+                let name = &self.source.name;
                 return Err(Stop::Paused(format!(
-                    "{gone} of {of} items are gone at once: nothing was told of it"
+                    "{gone} of {of} items are gone at once, and nothing was told of it: \
+                     `hookgate poll accept {name} --deletions` tells it"
                 )));
             }
         };
-        let is_written = is_first || !(step.written.is_empty() && step.removed.is_empty());
+        let is_written = is_first
+            || deletions == Deletions::Accepted
+            || !(step.written.is_empty() && step.removed.is_empty());
         let version = self.lead.row.version;
         let found = step
             .changes
@@ -221,20 +241,24 @@ impl Reading<'_> {
     ) -> Result<(), Stop> {
         let now = self.tools.clock.now();
         let known_at = self.known_at(now);
-        let claiming = match self.source.changes {
-            Some(_) => Claiming::No,
-            None => Claiming::Yes,
+        let is_forced = self.range().is_some_and(|again| again.is_forced);
+        let claiming = match &self.source.changes {
+            None if !is_forced => Claiming::Yes,
+            _ => Claiming::No,
         };
         let has_found = !found.is_empty();
         let accept = |staged| found::accept(staged, self.source, self.partition, claiming, now);
         let found: Vec<_> = found.into_iter().map(accept).collect();
-        self.state.last_success_at = Some(now);
+        if !self.is_again {
+            self.state.last_success_at = Some(now);
+        }
         self.state.failures = 0;
         self.state.last_error = None;
         self.state.rests_until = None;
         let backends: Vec<Vec<Arc<str>>> = found.iter().map(backends).collect();
         // Until the provider was told: the process may end before.
-        self.state.is_unconfirmed |= has_found && self.source.cursor.confirm.is_some();
+        let confirms = has_found && !self.is_again && self.source.cursor.confirm.is_some();
+        self.state.is_unconfirmed |= confirms;
         let document = self.state.text();
         let step = Advance {
             found,
@@ -252,7 +276,8 @@ impl Reading<'_> {
                 self.lead.row.held_at = now;
                 self.lead.row.document = Some(document);
                 self.count(&accepted, backends);
-                match has_found {
+                fault_point::pass(Point::PollCommitted);
+                match confirms {
                     true => self.confirm().await,
                     false => Ok(()),
                 }
@@ -266,6 +291,7 @@ impl Reading<'_> {
     }
 
     fn count(&mut self, accepted: &[Accepted], backends: Vec<Vec<Arc<str>>>) {
+        let before = (self.tally.new, self.tally.duplicates);
         for (one, backends) in accepted.iter().zip(backends) {
             match one {
                 Accepted::New => {
@@ -274,6 +300,11 @@ impl Reading<'_> {
                 }
                 Accepted::Duplicate { .. } | Accepted::Full(_) => self.tally.duplicates += 1,
             }
+        }
+        let (new, duplicates) = (self.tally.new - before.0, self.tally.duplicates - before.1);
+        if let Some(again) = self.range() {
+            again.new += new;
+            again.duplicates += duplicates;
         }
     }
 
@@ -300,6 +331,7 @@ impl Reading<'_> {
             self.tell(&format!("what is on disk cannot be confirmed: {stop:?}"));
             return Ok(());
         }
+        fault_point::pass(Point::PollConfirmed);
         self.state.is_unconfirmed = false;
         self.note(|state| state.is_unconfirmed = false).await
     }
@@ -315,12 +347,23 @@ impl Reading<'_> {
 
     /// Notes something about the state as it is on disk.
     pub(super) async fn note(&mut self, change: impl FnOnce(&mut State)) -> Result<(), Stop> {
+        self.note_with(Vec::new(), change).await
+    }
+
+    /// The same, together with events that it means.
+    pub(super) async fn note_with(
+        &mut self,
+        found: Vec<Accept>,
+        change: impl FnOnce(&mut State),
+    ) -> Result<(), Stop> {
+        let backends: Vec<Vec<Arc<str>>> = found.iter().map(backends).collect();
         let parsed = parsed(self.source, &self.lead);
         let (mut state, _) = parsed.map_err(Stop::Paused)?;
         state.started_at = state.started_at.or(Some(self.started));
         change(&mut state);
         let document = state.text();
         let step = Advance {
+            found,
             document: Some(document.clone()),
             ..self.step()
         };
@@ -329,6 +372,7 @@ impl Reading<'_> {
             Advanced::Done { version, .. } => {
                 self.lead.row.version = version;
                 self.lead.row.document = Some(document);
+                self.tally.queued.extend(backends.into_iter().flatten());
                 Ok(())
             }
             Advanced::Fenced | Advanced::Full(_) => Err(Stop::Fenced),

@@ -9,6 +9,7 @@ use self::charset::Charset;
 
 mod charset;
 mod feed;
+pub mod table;
 
 /// The most values of one body. A value takes up to thirty times its bytes in memory.
 const VALUES_MAX: usize = 2_000_000;
@@ -23,6 +24,9 @@ pub enum Format {
     /// RSS, Atom or JSON Feed: `{feed: {…}, entries: […]}`. Texts that are missing are absent,
     /// lists that are missing are empty. Times are in RFC 3339.
     Feed,
+    /// A table of values between commas (RFC 4180): a list of mappings of texts, by the names in its
+    /// first line.
+    Csv,
     /// Any text: `{text}`.
     Text,
 }
@@ -59,6 +63,12 @@ pub enum DecodeError {
         line: usize,
         /// What is wrong there.
         fault: XmlFault,
+    },
+    /// A row of a table has more or fewer values than its first line has names.
+    #[error("line {line}: another number of values than the first line has names")]
+    Table {
+        /// The line, from 1.
+        line: u64,
     },
     /// It is neither RSS nor Atom nor JSON Feed.
     #[error("the body is neither RSS nor Atom nor JSON Feed")]
@@ -106,6 +116,7 @@ impl DecodeError {
             Self::Json { .. } => "not_json",
             Self::TooManyValues => "too_many_values",
             Self::Xml { .. } => "not_xml",
+            Self::Table { .. } => "not_csv",
             Self::NotFeed => "not_feed",
         }
     }
@@ -133,6 +144,7 @@ impl Format {
             Self::Json => json_value(text, 1),
             Self::Ndjson => ndjson(text),
             Self::Feed => feed::read(text),
+            Self::Csv => table::rows(text).map(Value::Array),
             Self::Text => return Ok(json!({ "text": text })),
         };
         // Some servers call JSON HTML, so this is asked last.

@@ -113,6 +113,59 @@ pub(super) fn accept(
     }
 }
 
+/// Why events of a source may be missing, and where.
+pub(super) struct Gap {
+    pub why: &'static str,
+    pub from: Option<Value>,
+    pub to: Option<Value>,
+    pub read_at: Option<Timestamp>,
+}
+
+/// The event that tells the backends of a gap. It is found with one version of the source's state,
+/// and known by that.
+pub(super) fn gap(
+    gap: &Gap,
+    source: &Source,
+    partition: &Partition,
+    version: u64,
+    now: Timestamp,
+) -> Accept {
+    let value = partition.value.as_ref().map(|_| &*partition.key);
+    let parts = KeyParts::new(&source.keys.namespace, &ItemId::plain(GAP_TYPE.to_owned()))
+        .in_partition(value)
+        .of_version(Some(&version.to_string()));
+    let body = serde_json::json!({
+        "type": GAP_TYPE,
+        "source": &*source.name,
+        "partition": partition.value,
+        "reason": gap.why,
+        "from": gap.from,
+        "to": gap.to,
+        "read_at": gap.read_at.map(|at| at.to_string()),
+    });
+    let event = Arc::new(Event {
+        id: EventId::of_item(now, parts.event_suffix()),
+        body: body.to_string().into(),
+        facts: Facts {
+            event_type: Some(GAP_TYPE.to_owned()),
+            change: Some(Facts::GAP.to_owned()),
+            ..facts(source, partition)
+        },
+        ..bare(source, now)
+    });
+    Accept {
+        deliveries: deliveries_of(&source.name, &source.deliver, &event, |_| true),
+        event,
+        dedup: None,
+        attempt: None,
+        // A gap must not be kept from being told by what waits.
+        route_depth_max: None,
+        was_refused: false,
+    }
+}
+
+const GAP_TYPE: &str = "gateway.gap";
+
 /// The event that an item becomes: a POST of the item as JSON.
 pub(super) fn event(
     staged: Staged,
@@ -120,9 +173,6 @@ pub(super) fn event(
     partition: &Partition,
     now: Timestamp,
 ) -> Event {
-    let label = source.label(partition);
-    let mut headers = Headers::default();
-    headers.push("Content-Type", "application/json");
     let event_type = source
         .event_type
         .as_ref()
@@ -130,6 +180,24 @@ pub(super) fn event(
     let event_type = event_type.and_then(Value::as_str).map(str::to_owned);
     Event {
         id: EventId::of_item(now, staged.suffix),
+        body: staged.item.to_string().into(),
+        facts: Facts {
+            provider_event_id: Some(staged.id),
+            event_type,
+            change: Some(staged.change.label().to_owned()),
+            previous: staged.previous,
+            ..facts(source, partition)
+        },
+        ..bare(source, now)
+    }
+}
+
+/// An event without a body, of nobody.
+fn bare(source: &Source, now: Timestamp) -> Event {
+    let mut headers = Headers::default();
+    headers.push("Content-Type", "application/json");
+    Event {
+        id: EventId::of_item(now, [0; 10]),
         received_at: now,
         route: source.name.clone(),
         head: Head {
@@ -138,17 +206,18 @@ pub(super) fn event(
             host: None,
             headers,
         },
-        body: staged.item.to_string().into(),
-        facts: Facts {
-            source: Some(label),
-            client: "poll".to_owned(),
-            scheme: "https".to_owned(),
-            provider_event_id: Some(staged.id),
-            event_type,
-            change: Some(staged.change.label().to_owned()),
-            partition: partition.value.clone(),
-            previous: staged.previous,
-            ..Facts::default()
-        },
+        body: Bytes::new(),
+        facts: Facts::default(),
+    }
+}
+
+/// What all events of a source have in common.
+fn facts(source: &Source, partition: &Partition) -> Facts {
+    Facts {
+        source: Some(source.label(partition)),
+        client: "poll".to_owned(),
+        scheme: "https".to_owned(),
+        partition: partition.value.clone(),
+        ..Facts::default()
     }
 }

@@ -259,6 +259,11 @@ impl Found {
 }
 
 impl ItemRules {
+    /// Whether items have a time.
+    pub fn have_time(&self) -> bool {
+        self.spec.time.is_some()
+    }
+
     /// Checks the rules.
     ///
     /// # Errors

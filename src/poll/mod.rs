@@ -15,11 +15,13 @@
 //! | `errors`, `backoff`, `budget` | what an answer means; how long is waited |
 //! | `items`, `keys`, `changes` | what in an answer is an item, and what it is known by |
 //! | `walk`, `cursor`, `pagination`, `rules`, `position` | how far is read, and what is asked next |
+//! | `again` | which range is read once more, beside the cursor |
 //! | `found` | the event that an item becomes |
 //! | `state` | what is kept of a source |
 //! | `operating` | what operators do to sources |
 //! | `trial` | what one request would bring, without keeping anything |
 
+pub mod again;
 mod asking;
 pub mod auth;
 pub mod backoff;

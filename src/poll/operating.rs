@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::again::Again;
 use super::poller::Poller;
 use super::position::Position;
 use super::reading;
@@ -43,6 +44,9 @@ pub enum ChangeError {
     /// It cannot be used as its cursor.
     #[error("{0}")]
     Cursor(String),
+    /// It makes no sense for a source of this kind.
+    #[error("{0}")]
+    Kind(&'static str),
 }
 
 /// What is on disk of a partition.
@@ -141,6 +145,71 @@ impl Poller {
             ..state
         };
         self.change(source, accepted).await
+    }
+
+    /// Tells what is gone although the guard has stopped it: once, by the next list that is whole.
+    ///
+    /// # Errors
+    /// [`ChangeError`], also when the source compares no lists.
+    pub async fn accept_deletions(&self, source: &Source) -> Result<(), ChangeError> {
+        if source.changes.is_none() {
+            let why = "nothing is ever deleted: the source compares no lists (`poll.changes`)";
+            return Err(ChangeError::Kind(why));
+        }
+        let accepted = |state| State {
+            accepts_deletions: true,
+            paused: None,
+            ..state
+        };
+        self.change(source, accepted).await
+    }
+
+    /// Whether a range of a source can be read once more.
+    ///
+    /// # Errors
+    /// [`ChangeError::Kind`] says why it cannot.
+    pub fn can_read_again(source: &Source, again: &Again) -> Result<(), ChangeError> {
+        let has_range = again.from.is_some() || again.to.is_some();
+        let why = if source.changes.is_some() {
+            "the source compares whole lists: there is no range to read once more"
+        } else if source.cursor.forgets {
+            "the provider forgets what was read (`cursor.confirm`): it has nothing to read once more"
+        } else if has_range && !source.items.have_time() {
+            "its items have no time (`items.time`): only everything can be read once more"
+        } else {
+            return Ok(());
+        };
+        Err(ChangeError::Kind(why))
+    }
+
+    /// Reads a range once more, beside the cursor. It takes the place of one that was not read yet.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn read_again(
+        &self,
+        source: &Source,
+        partition: Option<&str>,
+        again: Again,
+    ) -> Result<(), ChangeError> {
+        Self::can_read_again(source, &again)?;
+        let begun = |row: &SourceRow| {
+            let state = State {
+                again: Some(again.clone()),
+                ..state_of(row, source)?
+            };
+            Ok(written(row, &state))
+        };
+        match partition {
+            Some(_) => self.change_named(source, partition, &begun).await,
+            None => {
+                for key in self.keys(source).await? {
+                    self.change_one(key, &begun).await?;
+                }
+                self.wake(&source.name);
+                Ok(())
+            }
+        }
     }
 
     /// Forgets how far the source was read. Tokens are kept: the first one may be worth nothing now.
@@ -343,7 +412,8 @@ fn state_of(row: &SourceRow, source: &Source) -> Result<State, ChangeError> {
 /// What is staged belongs to a walk that was not finished, and is forgotten with it.
 fn written(row: &SourceRow, state: &State) -> Written {
     let position = state.position.as_ref();
-    let is_unfinished = position.is_some_and(|position| position.resume.is_some());
+    let is_begun = position.is_some_and(|position| position.resume.is_some());
+    let is_unfinished = is_begun || state.again.as_ref().is_some_and(Again::is_unfinished);
     let attic = Attic::parse(row.snapshot.as_deref()).ok();
     let dropped = attic.filter(|attic| !is_unfinished && !attic.staged.is_empty());
     let dropped = dropped.map(|attic| Attic {

@@ -25,6 +25,7 @@ use super::source::{Partition, Role, Source};
 use super::state::{Attic, Staged, State, Validators};
 use super::walk::{Next, Step, Walk};
 use crate::clock::Clock;
+use crate::store::fault_point::{self, Point};
 use crate::store::{DedupClaim, Lead, SourceKey, Store, StoreError};
 
 /// How much longer than a poll a lead lasts.
@@ -126,6 +127,8 @@ pub(super) struct Reading<'a> {
     pub ends: Timestamp,
     pub renewed: Renewals,
     pub tally: Tally,
+    /// Whether a range is read once more, and not what is new.
+    pub is_again: bool,
     /// The pages of a list that is compared as a whole.
     pub whole: Vec<Extracted>,
     /// By what the provider can tell whether the first page is another.
@@ -177,6 +180,7 @@ pub async fn poll(
         ends,
         renewed: Renewals::NONE,
         tally: Tally::default(),
+        is_again: false,
         whole: Vec::new(),
         validators: Validators::default(),
     };
@@ -237,14 +241,22 @@ impl Reading<'_> {
         if self.state.is_unconfirmed {
             self.confirm().await?;
         }
+        self.is_again = self.reads_again();
+        if !self.is_again {
+            self.is_in_time()?;
+        }
         let rules = &self.source.rules;
-        let position = self.state.position.clone();
+        let position = self.position();
         let walk = Walk::new(rules, position, self.started, self.ends);
         let mut walk = walk.map_err(|error| Stop::Paused(error.to_string()))?;
         loop {
             let request = walk.request();
             let answer = self.ask(&request).await?;
+            fault_point::pass(Point::PollAnswered);
             let Answer::Page { response, body } = answer else {
+                if self.is_again {
+                    return self.again_read(Next::Done(End::Empty), true).await;
+                }
                 self.succeeded().await?;
                 return Ok(Ended::Done);
             };
@@ -259,7 +271,11 @@ impl Reading<'_> {
             if let Next::Pause(breach) = next {
                 return Err(Stop::Paused(breach.label().to_owned()));
             }
+            let is_passed = self.is_passed(&extracted);
             self.take(step, extracted, &request, &response).await?;
+            if self.is_again && (is_passed || next != Next::More) {
+                return self.again_read(next, is_passed).await;
+            }
             match next {
                 Next::More => {}
                 Next::Done(end) => {
@@ -276,6 +292,19 @@ impl Reading<'_> {
                 }
                 Next::Pause(_) => {}
             }
+        }
+    }
+
+    /// Whether the provider still has what came after the last reading.
+    fn is_in_time(&self) -> Result<(), Stop> {
+        let read_at = self.state.last_success_at.max(self.state.lost_at);
+        let (Some(retention), Some(read_at)) = (self.source.retention, read_at) else {
+            return Ok(());
+        };
+        let is_late = self.started.duration_since(read_at).unsigned_abs() > retention;
+        match is_late && self.started > read_at && self.state.position.is_some() {
+            true => Err(Stop::Restart { gap: true }),
+            false => Ok(()),
         }
     }
 
@@ -319,7 +348,8 @@ impl Reading<'_> {
     /// Which items of a page were seen before.
     pub(super) async fn standings(&self, extracted: &Extracted) -> Result<Vec<Standing>, Stop> {
         let rows = &extracted.rows;
-        if self.source.changes.is_some() || !self.source.rules.asks_what_is_known() {
+        let asks = self.source.rules.asks_what_is_known() && !self.is_again;
+        if self.source.changes.is_some() || !asks {
             return Ok(vec![Standing::New; rows.len()]);
         }
         let now = self.tools.clock.now();

@@ -139,12 +139,20 @@ impl Rules {
 
     /// The position of a source that begins anew: from this long ago on, or from the earliest.
     pub fn from_ago(&self, now: Timestamp, ago: Option<Duration>) -> Position {
-        let is_time = matches!(self.cursor.kind(), CursorKind::Timestamp(_));
-        let floor = ago.filter(|_| is_time);
+        self.since(ago.map(|ago| now.saturating_sub(ago).unwrap_or(Timestamp::MIN)))
+    }
+
+    /// The position from which everything is read that is not older than this.
+    pub fn since(&self, floor: Option<Timestamp>) -> Position {
         Position {
-            floor: floor.map(|ago| now.saturating_sub(ago).unwrap_or(Timestamp::MIN)),
+            floor,
             ..Position::default()
         }
+    }
+
+    /// The order that the source promises.
+    pub fn order(&self) -> Order {
+        self.order
     }
 
     /// What is done about items that move.

@@ -76,6 +76,10 @@ pub struct Source {
     pub on_error: OnError,
     /// What happens when the provider no longer knows the cursor.
     pub on_lost: OnLost,
+    /// How long the provider keeps what it has; `None` = nobody knows.
+    pub retention: Option<Duration>,
+    /// Who is told that events may be missing.
+    pub on_gap: OnGap,
     /// How many requests may be made, together with others of the same budget.
     pub budget: Arc<Budget>,
     /// What the budget is called, if others may share it.
@@ -139,6 +143,8 @@ pub struct CursorTemplates {
     pub start: Option<ValueTemplate>,
     /// Asked once the items of a page are on disk.
     pub confirm: Option<RequestRules>,
+    /// Whether the provider forgets what was read.
+    pub forgets: bool,
 }
 
 /// One value that a source is asked for.
@@ -162,6 +168,16 @@ pub enum OnLost {
         /// Whether that is told as a gap.
         gap: bool,
     },
+}
+
+/// Who is told that events may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnGap {
+    /// Operators, by the log and a metric.
+    #[default]
+    Log,
+    /// The backends as well, by an event.
+    Deliver,
 }
 
 impl Source {

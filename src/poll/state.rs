@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::again::Again;
 use super::auth::TokenState;
 use super::items::ChangeKind;
 use super::position::Position;
@@ -45,6 +46,15 @@ pub struct State {
     /// Whether the provider was not told yet that items are on disk.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_unconfirmed: bool,
+    /// When it was last found out that the provider may have lost events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<Timestamp>,
+    /// A range that is read once more, or was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+    /// Whether somebody has looked at the deletions that the guard would stop: once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub accepts_deletions: bool,
     /// Why it waits for somebody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,

@@ -190,6 +190,7 @@ async fn reading<'a>(
             session: true,
         },
         tally: Tally::default(),
+        is_again: false,
         whole: Vec::new(),
         validators: Validators::default(),
     })

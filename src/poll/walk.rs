@@ -135,7 +135,9 @@ impl<'r> Walk<'r> {
             return Take::Learn;
         }
         let bound = self.rules.cursor.time(self.at.bound.as_ref());
-        bound.map_or(Take::All, Take::Since)
+        // A cursor that is no time does not hold the oldest time that is wanted.
+        let since = bound.or(self.position.floor);
+        since.map_or(Take::All, Take::Since)
     }
 
     fn turn(&mut self, page: &Page<'_>, remarks: &mut Vec<Remark>) -> Result<Turn, Halt> {
@@ -373,6 +375,10 @@ impl<'r> Walk<'r> {
         self.advance(high)?;
         if !has_more {
             self.position.is_learning = false;
+            if !self.rules.cursor.is_time() {
+                // Whatever comes now is new, whatever its time.
+                self.position.floor = None;
+            }
             return Ok(Turn::Over(end));
         }
         if self.rules.drain == Drain::AtOnce {

@@ -3,7 +3,7 @@
 //! `HOOKGATE_FAULT=after_sync:7` ends the process at the seventh passage of that point. Builds for
 //! release have no such points.
 
-/// A place in the life of an event.
+/// A place in the life of an event, or of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
     /// Before the first row of a batch is written.
@@ -16,6 +16,12 @@ pub enum Point {
     BeforeAnswer,
     /// Before the outcomes of attempts are written.
     BeforeSettle,
+    /// When a provider has answered a poll, and nothing of it is on disk.
+    PollAnswered,
+    /// When what a poll has found is on disk, before the provider is told.
+    PollCommitted,
+    /// When the provider was told, before that is noted.
+    PollConfirmed,
 }
 
 /// Ends the process if this passage was chosen.
@@ -50,6 +56,9 @@ impl Point {
             Self::AfterSync => "after_sync",
             Self::BeforeAnswer => "before_answer",
             Self::BeforeSettle => "before_settle",
+            Self::PollAnswered => "poll_answered",
+            Self::PollCommitted => "poll_committed",
+            Self::PollConfirmed => "poll_confirmed",
         }
     }
 }

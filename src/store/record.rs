@@ -113,7 +113,8 @@ pub struct Facts {
     /// Why it was refused at first, if it was accepted later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_before: Option<String>,
-    /// What has happened to the item of a source: `created`, `updated` or `deleted`.
+    /// What has happened to the item of a source: `created`, `updated` or `deleted`; [`Facts::GAP`]
+    /// is of the source itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
     /// What its source was asked for.
@@ -122,6 +123,11 @@ pub struct Facts {
     /// The item as it was before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<serde_json::Value>,
+}
+
+impl Facts {
+    /// The change of an event that tells of missing ones.
+    pub const GAP: &str = "gap";
 }
 
 /// A key by which an event is known again.

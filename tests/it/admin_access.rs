@@ -73,7 +73,7 @@ async fn every_operation_asks_for_the_token_it_needs() {
             );
         }
     }
-    assert_eq!(operations, 33);
+    assert_eq!(operations, 34);
     // What is not part of the API needs none.
     assert_eq!(
         send(gateway.admin(), &Request::get("/metrics"))

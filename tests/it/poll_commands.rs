@@ -33,7 +33,7 @@ backends:
 routes:
   orders:
     poll:
-      schedule: {{interval: 12h, jitter: 0s}}
+      schedule: {{cron: \"0 0 1 1 *\", jitter: 0s}}
       request: {{url: \"{provider}/orders\", query: {{since: \"${{{{ cursor }}}}\"}}}}
       auth: {{type: bearer, token: {TOKEN}}}
       items: {{select: \"$.data[*]\", time: $.at, order: asc, where: item.wanted}}

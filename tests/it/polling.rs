@@ -9,6 +9,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,15 +18,18 @@ use tempfile::TempDir;
 
 use crate::support::backend::{FakeBackend, Recorded};
 use crate::support::client::{Request, send};
-use crate::support::gateway::{Gateway, hookgate};
+use crate::support::gateway::{Gateway, hookgate, run};
 use crate::support::provider::{Answer, Asked, Provider, Rows};
 
 mod access;
 mod answers;
+mod clocks;
 mod crashes;
 mod examples;
 mod fakes;
+mod gaps;
 mod lists;
+mod ranges;
 mod snapshots;
 
 /// Keys of a source that is asked often and does not rest long.
@@ -96,8 +100,7 @@ routes:{routes}
 
     /// Runs the gateway until it ends by itself at a point, or for so long and then kills it.
     async fn crash(&self, file: &str, fault: Option<String>, patience: Duration) {
-        let path = self.folder.path().join("crashing.yaml");
-        std::fs::write(&path, file).unwrap();
+        let path = self.written(file);
         let env = fault.as_deref().map(|fault| ("HOOKGATE_FAULT", fault));
         let mut command = hookgate(env.as_slice());
         command.args(["serve", "-c"]).arg(&path);
@@ -110,6 +113,40 @@ routes:{routes}
             process.start_kill().unwrap();
             process.wait().await.unwrap();
         }
+    }
+
+    /// The file on disk, for commands.
+    fn written(&self, file: &str) -> PathBuf {
+        let path = self.folder.path().join("hookgate.yaml");
+        std::fs::write(&path, file).unwrap();
+        path
+    }
+
+    /// What a command prints about a gateway that is down.
+    async fn printed(&self, args: &[&str], file: &str) -> Value {
+        // Where nobody listens, the gateway is down.
+        let file = file.replace(
+            "admin: {listen: 127.0.0.1:0}",
+            "admin: {listen: 127.0.0.1:1}",
+        );
+        let path = self.written(&file).display().to_string();
+        let finished = run(&[args, &["--json", "-c", &path]].concat(), b"", &[]).await;
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        serde_json::from_str(&finished.stdout).unwrap()
+    }
+
+    /// What the store of a gateway that is down has of its source.
+    async fn stored(&self, file: &str) -> Value {
+        let list = self.printed(&["poll", "state", "get", "rows"], file).await;
+        list["states"][0]["state"].clone()
+    }
+
+    /// The ids of the items whose events the store of a gateway that is down has.
+    async fn events(&self, file: &str) -> Vec<String> {
+        let list = self.printed(&["events", "list"], file).await;
+        let events = list["events"].as_array().unwrap().iter();
+        let id = |event: &Value| event["provider_event_id"].as_str().unwrap().to_owned();
+        events.map(id).collect()
     }
 
     /// Awaits so many deliveries, and the ids of their items in the order in which they came.

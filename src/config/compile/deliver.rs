@@ -124,7 +124,7 @@ impl Compiler<'_> {
         let rewrite = match (&raw.path, path) {
             (Some(field), Some(path)) => field
                 .get()
-                .and_then(|text| self.rewrite(field.span, text, path)),
+                .and_then(|text| self.rewrite(field.span, text, path, way_in)),
             (Some(_), None) | (None, _) => None,
         };
         let headers = self.deliver_headers(raw);
@@ -330,14 +330,20 @@ impl Compiler<'_> {
         statuses
     }
 
-    fn rewrite(&mut self, span: Span, text: &str, path: &PathPattern) -> Option<Rewrite> {
+    fn rewrite(
+        &mut self,
+        span: Span,
+        text: &str,
+        path: &PathPattern,
+        way_in: WayIn<'_>,
+    ) -> Option<Rewrite> {
         match Rewrite::parse(text, |name| path.captures(name)) {
             Ok(rewrite) => Some(rewrite),
             Err(error) => {
                 let help = match error {
                     RewriteError::NoSlash => format!("write `/{text}`"),
                     RewriteError::Brace => "write it like `/in/{tenant}`".to_owned(),
-                    RewriteError::Unknown(_) => captured(path),
+                    RewriteError::Unknown(_) => captured(path, way_in),
                     RewriteError::Character('?') => {
                         "take the query away: the sender's is passed on".to_owned()
                     }
@@ -423,12 +429,14 @@ fn sign_as(
 }
 
 /// What a rewrite may ask for.
-fn captured(path: &PathPattern) -> String {
+fn captured(path: &PathPattern, way_in: WayIn<'_>) -> String {
     let names: Vec<_> = path
         .capture_names()
         .map(|name| format!("`{{{name}}}`"))
         .collect();
-    if names.is_empty() {
+    if matches!(way_in, WayIn::Poll) {
+        "only the path of a webhook is captured from: write the path out".to_owned()
+    } else if names.is_empty() {
         "write `{name}` segments or `/*` in `webhook.path` to capture something".to_owned()
     } else {
         format!("`{}` captures {}", path.as_str(), names.join(" and "))

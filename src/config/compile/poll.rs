@@ -40,7 +40,7 @@ use crate::poll::fetch::Fetcher;
 use crate::poll::pagination::Pagination;
 use crate::poll::request::RequestRules;
 use crate::poll::rules::{Drain, Rules, RulesError};
-use crate::poll::source::{Login, Partition, Role};
+use crate::poll::source::{Login, OnGap, Partition, Role};
 use crate::secret::Secret;
 use schedule::Times;
 
@@ -90,6 +90,8 @@ struct SourceCompiler<'c, 'a> {
 #[derive(Default)]
 struct Uses {
     session: Vec<Span>,
+    /// What they name of it.
+    session_parts: Vec<(Span, String)>,
     partition: Vec<Span>,
     cursor: Vec<Span>,
     /// Secrets that stand in the file itself.
@@ -190,6 +192,11 @@ impl SourceCompiler<'_, '_> {
             retry: judging.retry,
             on_error: judging.on_error,
             on_lost: finding.cursor.on_lost,
+            retention: finding.cursor.retention,
+            on_gap: match value(&poll.on_gap) {
+                Some(raw::OnGap::Deliver) => OnGap::Deliver,
+                Some(raw::OnGap::Log) | None => OnGap::Log,
+            },
             budget: limits.budget,
             shared_budget: limits.shared,
             limit_headers: limits.headers,
@@ -335,10 +342,27 @@ impl SourceCompiler<'_, '_> {
                 self.fault_with_help(span, "this source has no `session`", help);
             }
         }
+        self.session_has_parts(poll);
         if poll.partitions.is_none() {
             for span in std::mem::take(&mut self.uses.partition) {
                 let help = "add `partitions: {list: […]}`, or take the name away";
                 self.fault_with_help(span, "this source has no `partitions`", help);
+            }
+        }
+    }
+
+    /// Finds names that nothing is taken under from the answer of `session`: what has no value would
+    /// be left out of requests without a word.
+    fn session_has_parts(&mut self, poll: &raw::Poll) {
+        let parts = std::mem::take(&mut self.uses.session_parts);
+        let extract = value(&poll.session).and_then(|session| session.extract.get());
+        let Some(extract) = extract else { return };
+        let known: Vec<&str> = extract.iter().map(|(key, _)| &*key.name).collect();
+        for (span, part) in parts {
+            if !known.contains(&&*part) {
+                let message = format!("nothing is taken from the answer as `session.{part}`");
+                let help = format!("`session.extract` takes: {}", known.join(", "));
+                self.fault_with_help(span, message, help);
             }
         }
     }
@@ -358,6 +382,7 @@ fn format(poll: &raw::Poll) -> Format {
         None | Some(Decode::Json) => Format::Json,
         Some(Decode::Ndjson) => Format::Ndjson,
         Some(Decode::Feed) => Format::Feed,
+        Some(Decode::Csv) => Format::Csv,
         Some(Decode::Text) => Format::Text,
     }
 }

@@ -61,6 +61,9 @@ pub struct Poll {
     /// What answers mean that are no success, or only look like one. The first rule that fits
     /// counts, and before what the gateway knows by itself.
     pub errors: Option<Field<OneOrMany<ErrorRule>>>,
+    /// Who is told when events were lost at the provider: `log` = operators, by the log and a metric;
+    /// `deliver` = the backends as well, by an event of type `gateway.gap`. Default: log.
+    pub on_gap: Option<Field<OnGap>>,
     /// How often something new is expected: a source that is silent for longer is reported.
     /// Default: nobody knows.
     pub expected_every: Option<Field<Period>>,
@@ -78,8 +81,20 @@ pub enum Decode {
     Ndjson,
     /// RSS, Atom or JSON Feed: a mapping of `feed` and the list `entries`.
     Feed,
+    /// Values between commas, with names in the first line: a list of mappings of texts.
+    Csv,
     /// A text.
     Text,
+}
+
+/// Who is told when events were lost at the provider.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnGap {
+    /// Operators.
+    Log,
+    /// Operators and backends.
+    Deliver,
 }
 
 /// The values that a source is asked for, one after the other or side by side.
@@ -88,7 +103,11 @@ pub enum Decode {
 pub struct Partitions {
     /// The values: texts for `${{ partition }}`, or mappings for `${{ partition.NAME }}`. What is known
     /// of a value is kept under its text, or under the `id` of a mapping.
-    pub list: Field<OneOrMany<TextOr<Entries<Tree>>>>,
+    pub list: Option<Field<OneOrMany<TextOr<Entries<Tree>>>>>,
+    /// Instead of `list`, a file, relative to this one: with `.csv` at its end, columns by the names in
+    /// its first line (`${{ partition.NAME }}`); otherwise a value in each line. It is read with the
+    /// configuration.
+    pub file: Option<Field<String>>,
     /// How many are asked for at once. Default: 4.
     pub concurrency: Option<Field<NonZeroU32>>,
 }

@@ -29,6 +29,8 @@ pub(super) struct Checked {
     pub(super) line: usize,
     /// The variables it uses.
     pub(super) uses: BTreeSet<Name>,
+    /// The parts of variables that it names, like `session.token`.
+    pub(super) parts: BTreeSet<(Name, String)>,
     /// The environment variables and secrets it uses.
     pub(super) asks: Vec<Ask>,
 }
@@ -58,6 +60,7 @@ pub(super) fn check(scanned: &Scanned<'_>, names: Names) -> Result<Checked, Expr
         scanned,
         names,
         uses: BTreeSet::new(),
+        parts: BTreeSet::new(),
         asks: Vec::new(),
         guards: BTreeSet::new(),
         operators: 0,
@@ -73,6 +76,7 @@ pub(super) fn check(scanned: &Scanned<'_>, names: Names) -> Result<Checked, Expr
         source: guarded(scanned.text, &reader.guards),
         line: scanned.line,
         uses: reader.uses,
+        parts: reader.parts,
         asks: reader.asks,
     })
 }
@@ -112,6 +116,7 @@ struct Reader<'a> {
     scanned: &'a Scanned<'a>,
     names: Names,
     uses: BTreeSet<Name>,
+    parts: BTreeSet<(Name, String)>,
     asks: Vec<Ask>,
     guards: BTreeSet<(usize, &'static str)>,
     operators: usize,
@@ -203,7 +208,13 @@ impl<'a> Reader<'a> {
             "secret" => Kind::Secret,
             "env" => Kind::Variable,
             _ => {
-                self.uses.extend(self.names.find(word));
+                let name = self.names.find(word);
+                self.uses.extend(name);
+                let part = match (self.is_sign(at + 1, "."), self.what(at + 2)) {
+                    (true, Some(What::Word(part))) => name.map(|name| (name, part.to_owned())),
+                    _ => None,
+                };
+                self.parts.extend(part);
                 return Ok(());
             }
         };

@@ -1,5 +1,6 @@
 //! The process dies at the worst moments, and nothing is lost.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{Scene, row, rows};
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, run};
+use crate::support::operator::told;
 use crate::support::provider::{Answer, Asked, Rows};
 
 /// How long a gateway runs that comes to no point at which it ends.
@@ -16,11 +18,14 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// The most crashes that are played at once.
 const AT_ONCE: usize = 3;
 
-/// Every commit of a short life, and the two sides of it.
+/// Every commit of a short life and the two sides of it, and every step of a poll.
 fn faults() -> Vec<String> {
-    let points = ["before_sync", "after_sync"];
-    let all = points.map(|point| (1..=4).map(move |count| format!("{point}:{count}")));
-    all.into_iter().flatten().collect()
+    let commits = ["before_sync", "after_sync"];
+    let steps = ["poll_answered", "poll_committed", "poll_confirmed"];
+    let all = commits.map(|point| (point, 4)).into_iter();
+    let all = all.chain(steps.map(|point| (point, 2)));
+    let all = all.map(|(point, last)| (1..=last).map(move |count| format!("{point}:{count}")));
+    all.flatten().collect()
 }
 
 /// Plays a story for each fault, some at once.
@@ -133,6 +138,153 @@ async fn what_was_not_confirmed_in_one_life_is_confirmed_in_the_next() {
         gone(&rows).await;
     })
     .await;
+}
+
+/// The crash table: where the process ends, what is on disk then, and whether the provider was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_disk_after_a_crash_is_what_a_poll_goes_on_from() {
+    for (fault, on_disk, told) in [
+        ("poll_answered:1", 0, 0),
+        ("poll_committed:1", 3, 0),
+        ("poll_confirmed:1", 3, 1),
+        ("before_settle:1", 3, 1),
+    ] {
+        let rows = rows(1..=3);
+        let scene = Scene::new(forgetting(&rows)).await;
+        let request = r#"{url: UPSTREAM/rows, query: {after: "${{ cursor }}"}}"#;
+        let file = scene.file(&confirmed(request));
+        scene.crash(&file, Some(fault.to_owned()), PATIENCE).await;
+        let state = scene.stored(&file).await;
+        let cursor = state["position"]["cursor"].as_i64();
+        assert_eq!(cursor, (on_disk > 0).then_some(3), "{fault}: {state}");
+        assert_eq!(scene.events(&file).await.len(), on_disk, "{fault}");
+        assert_eq!(scene.provider.asked_at("/ack").len(), told, "{fault}");
+        let before = scene.provider.asked_at("/rows").len();
+        let delivered = scene.app.count();
+        let _gateway = Gateway::start(&file).await;
+        scene.have_come(1..=3).await;
+        gone(&rows).await;
+        scene.provider.wait_for_more(2).await;
+        // The first request after the crash is made of what was on disk.
+        let asked = scene.provider.asked_at("/rows");
+        let after = asked[before].param("after");
+        assert_eq!(after, (on_disk > 0).then_some("3"), "{fault}");
+        // Only what was on its way to the backend comes twice, under the same id.
+        assert!(scene.app.count() <= 3 + delivered, "{fault}");
+        assert!(delivered == 0 || fault == "before_settle:1", "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cursor_and_events_are_on_disk_together_or_not_at_all() {
+    at_every_commit(|fault| async move {
+        let rows = rows(1..=3);
+        let scene = Scene::new(forgetting(&rows)).await;
+        let request = r#"{url: UPSTREAM/rows, query: {after: "${{ cursor }}"}}"#;
+        let file = scene.file(&confirmed(request));
+        scene.crash(&file, Some(fault.clone()), PATIENCE).await;
+        let cursor = scene.stored(&file).await["position"]["cursor"].as_i64();
+        let events = scene.events(&file).await.len();
+        assert_eq!(cursor.map(|_| 3), (events > 0).then_some(events), "{fault}");
+        if !scene.provider.asked_at("/ack").is_empty() {
+            assert_eq!(events, 3, "{fault}: the provider was told of what is lost");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_from_a_backup_reads_again_what_came_since() {
+    let rows = rows(1..=2);
+    let listed = rows.clone();
+    let scene = Scene::new(move |asked| {
+        let after = asked.number("after").unwrap_or_default();
+        let mut all = listed.all();
+        all.retain(|row| row["id"].as_u64() > u64::try_from(after).ok());
+        Answer::json(&json!(all))
+    })
+    .await;
+    let poll = r#"request: {url: UPSTREAM/rows, query: {after: "${{ cursor }}"}},
+        items: {select: "$[*]", order: asc}, cursor: {type: last_id, field: $.id, start: earliest}"#;
+    let gateway = scene.start(poll).await;
+    scene.have_come(1..=2).await;
+    gateway.stop().await;
+    let (data, backup) = (
+        scene.folder.path().join("data"),
+        scene.folder.path().join("backup"),
+    );
+    let copied = |from: &Path, to: &Path| {
+        std::fs::create_dir_all(to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    };
+    copied(&data, &backup);
+    rows.add(row(3));
+    let gateway = scene.start(poll).await;
+    scene.have_come(1..=3).await;
+    gateway.stop().await;
+    std::fs::remove_dir_all(&data).unwrap();
+    copied(&backup, &data);
+    rows.add(row(4));
+    let _gateway = scene.start(poll).await;
+    // What came after the backup comes again, and nothing from before it.
+    assert_eq!(scene.ids(5).await, [1, 2, 3, 3, 4]);
+    scene.nothing_more_than(5).await;
+}
+
+#[tokio::test]
+async fn a_poll_that_was_overtaken_commits_nothing() {
+    let is_slow = Arc::new(AtomicUsize::new(1));
+    let slow = is_slow.clone();
+    let scene = Scene::new(move |asked| {
+        let after = asked.number("after").unwrap_or_default();
+        match (after, slow.load(Ordering::SeqCst)) {
+            (0, 1) => Answer::held(),
+            (0, _) => Answer::json(&json!([row(1), row(2)])),
+            (5, _) => Answer::json(&json!([row(6)])),
+            _ => Answer::json(&json!([])),
+        }
+    })
+    .await;
+    let poll = r#"request: {url: UPSTREAM/rows, query: {after: "${{ cursor }}"}},
+        items: {select: "$[*]", order: asc}, cursor: {type: last_id, field: $.id, start: earliest}"#;
+    let gateway = scene.start(poll).await;
+    scene.provider.wait_for(1).await;
+    // Somebody else moves the cursor while the answer of the poll is awaited.
+    told(&gateway, &["poll", "state", "set", "rows", "--cursor", "5"]).await;
+    is_slow.store(0, Ordering::SeqCst);
+    let elsewhere = [("route", "rows"), ("outcome", "elsewhere")];
+    gateway
+        .wait_for_metric("hookgate_polls_total", &elsewhere, 1.0)
+        .await;
+    scene.have_come([6]).await;
+    scene.nothing_more_than(1).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_stalls_is_followed_by_none_and_loses_nothing() {
+    let rows = rows(1..=3);
+    let scene = Scene::new(with_etag(&rows)).await;
+    let poll = r#"request: {url: UPSTREAM/rows, timeout: 150ms}, items: "$[*]",
+        cursor: {start: earliest}, schedule: {interval: 50ms, timeout: 200ms}"#;
+    let file = scene
+        .file(poll)
+        .replacen("schedule: {interval: 50ms}, ", "", 1);
+    let gateway = Gateway::start(&file).await;
+    scene.have_come(1..=3).await;
+    gateway.signal("STOP").await;
+    rows.add(row(4));
+    // A second process must not poll beside the first: it may go on at any time.
+    let path = scene.written(&file).display().to_string();
+    let second = run(&["serve", "-c", &path], b"", &[]).await;
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert!(second.stderr.contains("in use"), "{}", second.stderr);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    gateway.signal("CONT").await;
+    scene.have_come(1..=4).await;
+    scene.nothing_more_than(4).await;
 }
 
 #[tokio::test]

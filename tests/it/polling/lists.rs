@@ -251,6 +251,37 @@ async fn each_partition_has_a_cursor_of_its_own_and_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn partitions_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |name: &str, text: &str, url: &str, expected: [&'static str; 2]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let scene = Scene::new(|asked| Answer::json(&json!([{"id": 1, "path": asked.path}]))).await;
+        let file = file.display();
+        let poll = format!(
+            r#"request: "UPSTREAM{url}", partitions: {{file: "{file}"}}, items: "$[*]",
+               cursor: {{start: earliest}}"#
+        );
+        let _gateway = scene.start(&poll).await;
+        let requests = scene.app.wait_for(2).await;
+        let path = |one| super::body(one)["path"].as_str().unwrap().to_owned();
+        let paths: BTreeSet<String> = requests.iter().map(path).collect();
+        assert_eq!(paths, expected.map(str::to_owned).into(), "{name}");
+    };
+    let lines = "/shops/${{ partition }}";
+    check(
+        "shops.txt",
+        "one\n\n two \n",
+        lines,
+        ["/shops/one", "/shops/two"],
+    )
+    .await;
+    let columns = "/${{ partition.land }}/${{ partition.id }}";
+    let table = "id,land\none,de\n\"t,wo\", pl\n";
+    check("shops.csv", table, columns, ["/de/one", "/pl/t,wo"]).await;
+}
+
+#[tokio::test]
 async fn a_partition_that_hangs_holds_up_no_other() {
     let scene = Scene::new(move |asked| match &*asked.path {
         "/shops/slow" => Answer::held(),

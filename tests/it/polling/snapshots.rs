@@ -1,11 +1,14 @@
 //! Lists that only ever say what there is: changes become events, and a list that shrinks too much
 //! becomes none.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Scene, body, row, rows};
 use crate::support::backend::Recorded;
 use crate::support::gateway::Gateway;
+use crate::support::operator::told;
 use crate::support::provider::{Answer, Rows};
 
 const POLL: &str = r#"request: UPSTREAM/accounts, items: "$[*]", changes: {mode: snapshot,
@@ -119,6 +122,35 @@ async fn a_list_that_loses_too_much_at_once_pauses_the_source() {
         assert_eq!(scene.provider.count(), asked, "it waits for somebody");
         assert_eq!(scene.app.count(), 0);
     }
+}
+
+#[tokio::test]
+async fn deletions_that_somebody_has_looked_at_are_told() {
+    let rows = rows(1..=10);
+    let scene = Scene::listing(&rows).await;
+    let gateway = scene.start(POLL).await;
+    scene.provider.wait_for(3).await;
+    rows.change(|rows| rows.truncate(2));
+    let labels = [("route", "rows")];
+    gateway
+        .wait_for_metric("hookgate_poll_paused", &labels, 1.0)
+        .await;
+    let line = gateway
+        .wait_for_log(|line| line.contains("hookgate poll accept rows --deletions"))
+        .await;
+    assert!(line.contains("8 of 10"), "{line}");
+    told(&gateway, &["poll", "accept", "rows", "--deletions"]).await;
+    let requests = scene.app.wait_for(8).await;
+    let changes: BTreeSet<_> = requests.iter().map(|one| change(one).0).collect();
+    assert_eq!(changes, BTreeSet::from(["deleted".to_owned()]));
+    // That was for once.
+    rows.change(|all| *all = (1..=10).map(row).collect());
+    scene.app.wait_for(16).await;
+    rows.change(|rows| rows.truncate(1));
+    gateway
+        .wait_for_metric("hookgate_poll_paused", &labels, 1.0)
+        .await;
+    assert_eq!(scene.app.count(), 16);
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ use crate::poll::times::{Start as StartAt, StartError, TimeFormat};
 const ID: &str = "$.id";
 const WRITTEN: &str = "rfc3339";
 const START: &str = "write `now`, `earliest`, a time, an age like `-7d`, or {value: …}";
+const RETENTION_MIN: Duration = Duration::from_secs(10 * 60);
 const LOST: &str = "write `pause`, or {do: restart}";
 
 /// What is remembered from one poll to the next.
@@ -34,6 +35,7 @@ pub(super) struct Cursor {
     pub(super) rule: CursorRule,
     pub(super) templates: CursorTemplates,
     pub(super) on_lost: OnLost,
+    pub(super) retention: Option<Duration>,
 }
 
 impl SourceCompiler<'_, '_> {
@@ -63,7 +65,8 @@ impl SourceCompiler<'_, '_> {
         let (more, has_more) = self.has_more(raw)?;
         let (start, first) = self.start(raw)?;
         let (confirm, call) = self.confirm(raw)?;
-        let on_lost = self.on_lost(raw, kind);
+        let on_lost = self.on_lost(raw, kind, poll);
+        let retention = self.retention(raw);
         let rule = self.rule(raw, (made?, more, start, confirm), whole)?;
         Some(Cursor {
             rule,
@@ -73,8 +76,10 @@ impl SourceCompiler<'_, '_> {
                 has_more,
                 start: first,
                 confirm: call,
+                forgets: confirm != Confirm::Never,
             },
             on_lost: on_lost?,
+            retention,
         })
     }
 
@@ -84,7 +89,7 @@ impl SourceCompiler<'_, '_> {
         let ids = [C::NextId, C::LastId, C::Token];
         let positions = [C::Timestamp, C::NextId, C::LastId, C::Token];
         let all = [C::Seen, C::Timestamp, C::NextId, C::LastId, C::Token];
-        let keys: [(&str, Option<Span>, &[C]); 11] = [
+        let keys: [(&str, Option<Span>, &[C]); 12] = [
             ("field", place(&raw.field), &positions),
             ("next", place(&raw.next), &[C::NextId]),
             ("compare", place(&raw.compare), &ids),
@@ -95,6 +100,7 @@ impl SourceCompiler<'_, '_> {
             ("has_more", place(&raw.has_more), &all),
             ("start", place(&raw.start), &all),
             ("on_lost", place(&raw.on_lost), &all),
+            ("retention", place(&raw.retention), &all),
             ("confirm", place(&raw.confirm), &all),
         ];
         for (key, span, kinds) in keys {
@@ -264,7 +270,19 @@ impl SourceCompiler<'_, '_> {
         })
     }
 
-    fn on_lost(&mut self, raw: &raw::Cursor, kind: CursorType) -> Option<OnLost> {
+    /// How long the provider keeps what it has.
+    fn retention(&mut self, raw: &raw::Cursor) -> Option<Duration> {
+        let field = raw.retention.as_ref()?;
+        let retention = field.get()?.as_duration();
+        if retention < RETENTION_MIN {
+            let message = "a source that finds nothing is noted every five minutes: what is kept for \
+                           less cannot be told from what is lost";
+            self.fault_with_help(field.span, message, "write 10m or more, or take it away");
+        }
+        Some(retention)
+    }
+
+    fn on_lost(&mut self, raw: &raw::Cursor, kind: CursorType, poll: &Poll) -> Option<OnLost> {
         let Some(field) = &raw.on_lost else {
             return Some(OnLost::Pause);
         };
@@ -284,14 +302,19 @@ impl SourceCompiler<'_, '_> {
                 Some(OnLost::Pause)
             }
             raw::LostAction::Restart => Some(OnLost::Restart {
-                ago: self.restart(full, kind)?,
+                ago: self.restart(full, kind, poll)?,
                 gap: value(&full.gap).copied().unwrap_or(true),
             }),
         }
     }
 
     /// How long ago reading goes on; `None` = from the earliest.
-    fn restart(&mut self, raw: &raw::OnLost, kind: CursorType) -> Option<Option<Duration>> {
+    fn restart(
+        &mut self,
+        raw: &raw::OnLost,
+        kind: CursorType,
+        poll: &Poll,
+    ) -> Option<Option<Duration>> {
         let Some(field) = &raw.from else {
             return Some(None);
         };
@@ -307,9 +330,11 @@ impl SourceCompiler<'_, '_> {
                 return None;
             }
         };
-        if kind != CursorType::Timestamp {
-            let message = "only a timestamp cursor goes on at a time";
-            let help = "write `from: earliest`: what was found before is not found again";
+        let has_time = items::full(poll).is_some_and(|items| items.time.is_some());
+        if kind != CursorType::Timestamp && !has_time {
+            let message = "items without a time do not say which are older than this";
+            let help = "add `items.time`, or write `from: earliest`: what was found before is not found \
+                        again";
             self.fault_with_help(field.span, message, help);
         }
         Some(Some(ago))

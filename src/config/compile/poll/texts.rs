@@ -32,6 +32,9 @@ impl SourceCompiler<'_, '_> {
                 spans.push(span);
             }
         }
+        let parts = template.parts_of(Name::Session);
+        uses.session_parts
+            .extend(parts.map(|part| (span, part.to_owned())));
         Some(template)
     }
 

@@ -42,6 +42,9 @@ pub struct Cursor {
     /// What happens when the provider no longer knows the cursor: `pause`, or a mapping.
     /// Default: pause.
     pub on_lost: Option<Field<TextOr<OnLost>>>,
+    /// How long the provider keeps what it has: a source that was not read for longer has lost events,
+    /// and does what `on_lost` says. Default: nobody knows.
+    pub retention: Option<Field<Period>>,
     /// What tells the provider that items have arrived. Default: none.
     pub confirm: Option<Field<Confirm>>,
 }
@@ -93,7 +96,8 @@ pub struct OnLost {
     /// Whether polling goes on.
     #[serde(rename = "do")]
     pub action: Field<LostAction>,
-    /// Where it goes on: `earliest`, or for a timestamp `now` or an age (`-1h`). Default: earliest.
+    /// Where it goes on: `earliest`, or for items with a time `now` or an age (`-1h`).
+    /// Default: earliest.
     pub from: Option<Field<String>>,
     /// Whether it is told that events may be missing. Default: true.
     pub gap: Option<Field<bool>>,
