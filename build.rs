@@ -1,14 +1,23 @@
-//! Compiles the presets in: `conf/providers/*.yaml` becomes a table of names and texts.
+//! Compiles the presets in: `conf/providers/*.yaml` and `conf/polls/*.yaml` become tables of names and
+//! texts.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let folder = root.join("conf/providers");
-    println!("cargo:rerun-if-changed={}", folder.display());
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)?
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    for name in ["providers", "polls"] {
+        let folder = root.join("conf").join(name);
+        println!("cargo:rerun-if-changed={}", folder.display());
+        fs::write(out.join(name).with_extension("rs"), table(&folder)?)?;
+    }
+    Ok(())
+}
+
+fn table(folder: &Path) -> io::Result<String> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     files.retain(|path| {
@@ -30,6 +39,5 @@ fn main() -> io::Result<()> {
         );
     }
     table.push_str("];\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("providers.rs"), table)
+    Ok(table)
 }

@@ -285,6 +285,7 @@ async fn drain(store: &Arc<dyn Store>) -> u64 {
             at: now,
             attempt: None,
             next: Next::Delivered,
+            follows: None,
         });
         store.settle(settled.collect()).await.unwrap();
     }

@@ -167,6 +167,23 @@ python_peers() {
     step python-peers "dlt and airbyte-cdk into .venv-peers" install_python_peers
 }
 
+# Bots, apart: their libraries pin other versions of what the SDKs need.
+install_python_bots() {
+    "$python" -m venv --clear .venv-bots &&
+        .venv-bots/bin/python -m pip install -q --disable-pip-version-check -r $PYTHON_SDKS/bots.txt &&
+        cp $PYTHON_SDKS/bots.txt .venv-bots/bots.installed
+}
+
+python_bots() {
+    if cmp -s $PYTHON_SDKS/bots.txt .venv-bots/bots.installed &&
+        .venv-bots/bin/python -c '' 2>/dev/null; then
+        return 0
+    fi
+    find_python || apt_install python3 python3-venv
+    find_python || fail "Python 3.10 or newer with venv is missing: the bots in $PYTHON_SDKS need it"
+    step python-bots "bot libraries into .venv-bots" install_python_bots
+}
+
 node_is_usable() {
     node -e "process.exit(parseInt(process.versions.node) < $NODE_MAJOR_MIN ? 1 : 0)" >/dev/null 2>&1
 }
@@ -242,6 +259,7 @@ test)
     install_promtool
     python_sdks
     python_peers
+    python_bots
     node_sdks
     ;;
 bench)

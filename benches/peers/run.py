@@ -237,7 +237,8 @@ def servers(folder, backend):
 
 
 def binary(name):
-    folder = os.environ.get("CARGO_TARGET_DIR", f"{ROOT}/target")
+    # Servers run in folders of their own.
+    folder = os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
     return f"{folder}/dist/{name}"
 
 

@@ -1,5 +1,6 @@
 //! `hookgate poll`
 
+mod presets;
 mod state;
 mod trial;
 
@@ -48,6 +49,8 @@ enum Command {
     /// Forget how far a source was read, and begin anew as `cursor.start` says; what was found
     /// before is not delivered again as long as it is remembered
     Reset(Reset),
+    /// List the presets for `poll.preset`, or show one
+    Presets(presets::Presets),
     /// Look at what is stored of a source, or put something in its place
     State(state::State),
     /// Ask a provider once, and show what a poll would make of its answer; nothing is kept
@@ -144,6 +147,7 @@ impl Poll {
             }
             Command::Replay(command) => block_on(command.run()),
             Command::Reset(command) => block_on(command.run()),
+            Command::Presets(command) => command.run(),
             Command::State(command) => block_on(command.run()),
             Command::Check(command) => block_on(command.run()),
             Command::Preview(command) => block_on(command.run()),

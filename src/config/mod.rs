@@ -7,6 +7,7 @@
 pub mod compile;
 pub mod decode;
 pub mod fault;
+pub mod polls;
 pub mod presets;
 pub mod raw;
 pub mod route_test;
@@ -279,9 +280,10 @@ pub fn parse(
     let parsed = yaml::parse(text);
     report.add(parsed.faults);
     report.hide(parsed.hidden);
-    let Some(root) = parsed.root else {
+    let Some(mut root) = parsed.root else {
         return Err(report);
     };
+    report.add(polls::lay_under(&mut root));
     // Known before the expressions of the file are evaluated.
     let directory =
         text_at(&root, &["secrets_dir"]).map(|directory| surroundings.base.join(directory));

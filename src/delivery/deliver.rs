@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::backend::Backend;
+use super::profile::Profile;
 use super::request::Rewrite;
 use super::retry::Statuses;
 use super::view::view_of;
 use crate::event::{Head, Headers};
-use crate::expr::event::{EventTemplate, Predicate};
+use crate::expr::event::{EventFormula, EventTemplate, Predicate};
 use crate::signature::key::Key;
 use crate::signature::place::{Place, Request};
 use crate::signature::scheme::Scheme;
@@ -45,7 +46,11 @@ pub struct Deliver {
     /// How many events go in one request.
     pub batch: Option<Batch>,
     /// How long after its acceptance an event is of no use any more.
-    pub expire: Option<Duration>,
+    pub expire: Option<Expiry>,
+    /// What the backend takes for the provider itself.
+    pub profile: Profile,
+    /// Where what its answers want to be called is called; `None` = nowhere.
+    pub replies: Option<Arc<str>>,
     /// Statuses that are tried again besides those that always are.
     pub retry_on: Vec<Statuses>,
 }
@@ -60,6 +65,15 @@ pub enum Mode {
     /// The sender gets the backend's answer if it is good and in time; otherwise the event is
     /// queued, and the sender answered as soon as it is on disk.
     Spill,
+}
+
+/// How long after its acceptance an event is of no use any more.
+#[derive(Debug)]
+pub enum Expiry {
+    /// So long.
+    After(Duration),
+    /// As long as an expression says of the event, like `150s`.
+    OfEvent(EventFormula),
 }
 
 /// Events that must arrive one after the other.
@@ -142,6 +156,8 @@ impl Deliver {
             sign: None,
             batch: None,
             expire: None,
+            profile: Profile::Raw,
+            replies: None,
             retry_on: Vec::new(),
         }
     }
@@ -163,9 +179,17 @@ impl Deliver {
         Some(u64::from_be_bytes(lane))
     }
 
-    /// When an event that was received at `at` is of no use any more.
-    pub fn expires(&self, at: Timestamp) -> Option<Timestamp> {
-        at.saturating_add(self.expire?).ok()
+    /// When an event whose time counts from `at` is of no use any more.
+    pub fn expires(&self, event: &Event, at: Timestamp) -> Option<Timestamp> {
+        let after = match self.expire.as_ref()? {
+            Expiry::After(after) => *after,
+            Expiry::OfEvent(formula) => {
+                let text = formula.text(&view_of(event));
+                // Nothing is lost for want of an answer.
+                humantime::parse_duration(text.ok()?.trim()).ok()?
+            }
+        };
+        at.saturating_add(after).ok()
     }
 }
 

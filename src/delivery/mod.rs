@@ -11,6 +11,7 @@ pub mod deliver;
 pub mod flow;
 pub mod outgoing;
 pub mod pauses;
+pub mod profile;
 pub mod request;
 pub mod retry;
 pub mod view;

@@ -89,7 +89,8 @@ fn transformed(event: &Event, deliver: &Deliver) -> Result<(Head, Bytes), Death>
     // A transform is made for items, and what tells that some are missing is none.
     let is_gap = event.facts.change.as_deref() == Some(Facts::GAP);
     let Some(transform) = deliver.transform.as_ref().filter(|_| !is_gap) else {
-        return Ok((event.head.clone(), event.body.clone()));
+        let dressed = deliver.profile.dressed(event);
+        return Ok(dressed.unwrap_or_else(|| (event.head.clone(), event.body.clone())));
     };
     let mut head = with_body_of_another(event.head.clone());
     if let Some(content_type) = &transform.content_type {

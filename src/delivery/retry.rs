@@ -92,6 +92,8 @@ pub enum Outcome {
         /// What it asked for with `Retry-After`.
         retry_after: Option<Duration>,
     },
+    /// It answered well, but not as the provider wants it to.
+    Unacknowledged,
     /// It did not.
     Failed(Failure),
 }
@@ -107,6 +109,7 @@ impl Outcome {
                 500..=599 => "5xx",
                 _ => "other",
             },
+            Self::Unacknowledged => "unacknowledged",
             Self::Failed(failure) => failure.label(),
         }
     }
@@ -115,6 +118,7 @@ impl Outcome {
     pub fn is_ill(&self) -> bool {
         match self {
             Self::Answered { status, .. } => (500..=599).contains(status),
+            Self::Unacknowledged => false,
             Self::Failed(_) => true,
         }
     }
@@ -128,6 +132,9 @@ pub struct Statuses {
 }
 
 impl Statuses {
+    /// All that say that the backend dislikes what it got.
+    pub const DISLIKES: Self = Self { from: 300, to: 499 };
+
     /// Whether a status is among them.
     pub fn contain(&self, status: u16) -> bool {
         (self.from..=self.to).contains(&status)
@@ -271,7 +278,7 @@ impl RetryPolicy {
         chance: f64,
     ) -> Judged {
         let retry_after = match outcome {
-            Outcome::Failed(_) => None,
+            Outcome::Failed(_) | Outcome::Unacknowledged => None,
             Outcome::Answered {
                 status,
                 retry_after,

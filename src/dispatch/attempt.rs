@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::Plan;
+use super::{ASKED_SLOT_FIRST, Plan};
 use crate::clock::Clock;
 use crate::delivery::backend::Failure;
 use crate::delivery::deliver::{Deliver, OrderPolicy};
 use crate::delivery::outgoing::{self, Outgoing};
+use crate::delivery::profile::reply::{self, Call};
 use crate::delivery::retry::{Death, Judged, Outcome, Tried, retry_after};
 use crate::outbound::Received;
-use crate::store::{Attempt, Claimed, Event, LaneRule, Next, Settlement};
+use crate::store::{Accept, Attempt, Claimed, Event, LaneRule, Next, Settlement};
 
 /// An attempt that is to be made.
 pub(super) struct Attempting {
@@ -38,6 +39,7 @@ pub(super) struct Ended {
 struct Tale {
     outcome: Outcome,
     answer: Bytes,
+    call: Option<Call>,
 }
 
 impl Attempting {
@@ -74,11 +76,16 @@ impl Attempting {
                         .as_ref()
                         .map_or_else(|_| Bytes::new(), |tale| tale.answer.clone()),
                 };
+                let next = self.next(claimed, tale.as_ref().map(|tale| tale.outcome));
                 let settlement = Settlement {
                     token: claimed.token,
                     at,
                     attempt: Some(attempt),
-                    next: self.next(claimed, tale.as_ref().map(|tale| tale.outcome)),
+                    follows: match (&next, &tale) {
+                        (Next::Delivered, Ok(tale)) => self.follows(claimed, tale),
+                        _ => None,
+                    },
+                    next,
                 };
                 (settlement, claimed.clone())
             })
@@ -116,6 +123,7 @@ impl Attempting {
         let failed = |failure| Tale {
             outcome: Outcome::Failed(failure),
             answer: Bytes::new(),
+            call: None,
         };
         let Some(road) = self.plan.roads.to(backend) else {
             return failed(Failure::Unresolved);
@@ -125,7 +133,7 @@ impl Attempting {
             .await;
         let received = match answer {
             Ok(answer) => {
-                let read = answer.receive_some(backend.answer_bytes_max);
+                let read = answer.receive_some(self.read_max());
                 match timeout(backend.response_timeout, read).await {
                     Ok(received) => received,
                     Err(_) => Err(Failure::ResponseTimeout),
@@ -150,13 +158,46 @@ impl Attempting {
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let outcome = Outcome::Answered {
+            status: received.status,
+            retry_after: asked,
+        };
+        let kept = received
+            .body
+            .len()
+            .min(self.deliver.backend.answer_bytes_max);
+        let body = received.body.get(..kept).unwrap_or_default();
         Tale {
-            outcome: Outcome::Answered {
-                status: received.status,
-                retry_after: asked,
-            },
-            answer: outgoing::answer_text(received.status, headers, &received.body),
+            outcome: self.deliver.profile.judged(outcome, &received.body),
+            answer: outgoing::answer_text(received.status, headers, body),
+            call: self.deliver.replies.as_ref().and_then(|_| {
+                let mut headers = received.headers.iter();
+                let media = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+                Call::of(media.map_or("", |(_, value)| value), &received.body)
+            }),
         }
+    }
+
+    /// How much of an answer is read: what it wants to be called may be longer than what is kept.
+    fn read_max(&self) -> usize {
+        let kept = self.deliver.backend.answer_bytes_max;
+        match self.deliver.replies {
+            Some(_) => kept.max(reply::ANSWER_BYTES_MAX),
+            None => kept,
+        }
+    }
+
+    /// What the arrival of an update brings about: a call that its answer asks for.
+    fn follows(&self, claimed: &Claimed, tale: &Tale) -> Option<Box<Accept>> {
+        let backend = self.deliver.replies.as_deref()?;
+        let call = tale.call.clone()?;
+        let now = self.clock.now();
+        Some(Box::new(call.accept(
+            claimed,
+            backend,
+            ASKED_SLOT_FIRST,
+            now,
+        )))
     }
 
     fn next(&self, claimed: &Claimed, outcome: Result<Outcome, &Death>) -> Next {
@@ -176,7 +217,7 @@ impl Attempting {
         let tried = Tried {
             attempts: claimed.attempts.saturating_add(1),
             received_at: began,
-            expires: self.deliver.expires(began),
+            expires: self.deliver.expires(&claimed.event, began),
             retry_on: &self.deliver.retry_on,
         };
         let retry = &self.deliver.backend.retry;

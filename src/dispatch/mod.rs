@@ -244,7 +244,7 @@ impl Dispatcher {
                 .give_up(self, &claimed, Death::Unrouted, LaneRule::Leave)
                 .await;
         };
-        let expires = deliver.expires(attempt::began(&claimed));
+        let expires = deliver.expires(&claimed.event, attempt::began(&claimed));
         if expires.is_some_and(|expires| expires <= now) {
             return office
                 .give_up(self, &claimed, Death::Expired, LaneRule::Leave)
@@ -455,6 +455,7 @@ impl Office {
                 reason: death.label().to_owned(),
                 lane,
             },
+            follows: None,
         };
         self.count(&settlement.next, claimed, dispatcher);
         let _ = self.outcomes.send(settlement).await;

@@ -178,6 +178,35 @@ impl Predicate {
     }
 }
 
+/// An expression whose value is a text.
+pub struct EventFormula(Predicate);
+
+impl EventFormula {
+    /// Compiles `'150s' if item.callback_query else '24h'`, in `${{ … }}` or without.
+    ///
+    /// # Errors
+    /// [`ExpressionError`] says what is wrong with it.
+    pub fn compile(text: &str) -> Result<Self, ExpressionError> {
+        Predicate::compile(text).map(Self)
+    }
+
+    /// What it says of an event.
+    ///
+    /// # Errors
+    /// [`ExprError`] when it cannot be said.
+    pub fn text(&self, event: &EventView<'_>) -> Result<String, ExprError> {
+        let found = self.0.expression.eval(event);
+        let value = found.map_err(|error| failed(&error))?;
+        Ok(value.to_string())
+    }
+}
+
+impl fmt::Debug for EventFormula {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EventFormula").field(&self.0.source).finish()
+    }
+}
+
 /// A text with expressions in it.
 pub struct EventTemplate {
     source: String,

@@ -37,6 +37,8 @@ pub struct PollMetrics {
     pub silent: IntGaugeVec,
     /// How many requests the provider allows still, as it last said.
     pub budget_left: GaugeVec,
+    /// How much waits at the provider, as it last said.
+    pub pending: GaugeVec,
 }
 
 impl PollMetrics {
@@ -112,6 +114,10 @@ impl PollMetrics {
                 "hookgate_poll_budget_left",
                 "Requests that the provider allows still, as it last said.",
             )?,
+            pending: times(
+                "hookgate_poll_pending",
+                "What waits at the provider, as it last said.",
+            )?,
         })
     }
 
@@ -129,7 +135,13 @@ impl PollMetrics {
             self.items.with_label_values(&[route, outcome]);
         }
         // What nobody knows yet is no number: no alert compares with it.
-        for unknown in [&self.last_success, &self.newest_item, &self.budget_left] {
+        let unknown = [
+            &self.last_success,
+            &self.newest_item,
+            &self.budget_left,
+            &self.pending,
+        ];
+        for unknown in unknown {
             let gauge = unknown.with_label_values(&[route]);
             if gauge.get() == 0.0 {
                 gauge.set(f64::NAN);

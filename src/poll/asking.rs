@@ -418,6 +418,31 @@ impl Reading<'_> {
         }
     }
 
+    /// Asks the provider how much waits there, if it is time. What it does not tell is not known.
+    pub(super) async fn ask_what_waits(&mut self, asked_at: &mut Option<Timestamp>) {
+        let Some(pending) = &self.source.pending else {
+            return;
+        };
+        let now = self.tools.clock.now();
+        let is_due = |at: Timestamp| now.duration_since(at).unsigned_abs() >= pending.every;
+        if !asked_at.is_none_or(is_due) {
+            return;
+        }
+        *asked_at = Some(now);
+        let asked = async {
+            let scope = self.scope(None);
+            let prepared = pending.request.prepare(&scope, &PageRequest::default());
+            let prepared = prepared.map_err(|error| Failure::lasting("expression", error))?;
+            let prepared = self.authenticated(prepared, &scope)?;
+            let request = wired(prepared, &pending.request, None)?;
+            self.fetched_json(request, "pending").await
+        };
+        match asked.await {
+            Ok(body) => self.tally.pending = pending.value.first(&body).and_then(Value::as_u64),
+            Err(stop) => self.tell(&format!("how much waits there is not known: {stop:?}")),
+        }
+    }
+
     /// Begins a session, if the source has one and it is over.
     pub(super) async fn log_in(&mut self) -> Result<(), Stop> {
         let Some(login) = &self.source.session else {

@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::auth::SessionState;
-use super::reading::{self, Ended, Tally, Tools};
+use super::reading::{self, Ended, Memory, Tally, Tools};
 use super::schedule::{Due, Plan, Polled, SLEEP_MAX};
 use super::source::{Partition, Role, Source};
 use super::state::State;
@@ -203,7 +202,7 @@ impl Poller {
 
     async fn keep_polling(&self, turn: &Turn<'_>, stopping: &mut watch::Receiver<bool>) {
         let source = turn.source;
-        let mut session = None;
+        let mut memory = Memory::default();
         let mut idle = 0;
         let mut drains = 0;
         let mut plan = self.first_plan(turn).await;
@@ -222,7 +221,7 @@ impl Poller {
             };
             let started = self.tools.clock.now();
             let polled = tokio::select! {
-                polled = self.poll(turn, &mut session) => polled,
+                polled = self.poll(turn, &mut memory) => polled,
                 // What is cut off here was not committed, and is read again. A token that was just
                 // given is nowhere else.
                 _ = stopping.changed(), if !source.auth.gets_tokens() => return,
@@ -313,9 +312,9 @@ impl Poller {
         }
     }
 
-    async fn poll(&self, turn: &Turn<'_>, session: &mut Option<SessionState>) -> (Ended, Tally) {
+    async fn poll(&self, turn: &Turn<'_>, memory: &mut Memory) -> (Ended, Tally) {
         let begun = self.tools.clock.monotonic();
-        let polled = reading::poll(turn.source, turn.partition, &self.tools, session).await;
+        let polled = reading::poll(turn.source, turn.partition, &self.tools, memory).await;
         let took = self.tools.clock.monotonic().saturating_sub(begun);
         self.count(turn.source, &polled, took);
         polled
@@ -361,6 +360,10 @@ impl Poller {
         if let Some(left) = source.budget.left() {
             let left = f64::from(u32::try_from(left).unwrap_or(u32::MAX));
             metrics.budget_left.with_label_values(&[name]).set(left);
+        }
+        if let Some(pending) = tally.pending {
+            let pending = f64::from(u32::try_from(pending).unwrap_or(u32::MAX));
+            metrics.pending.with_label_values(&[name]).set(pending);
         }
         self.metrics.count_queued(name, &tally.queued);
     }

@@ -68,6 +68,17 @@ pub struct Tally {
     pub at_least: Option<Duration>,
     /// The time of the newest item.
     pub newest_item_at: Option<Timestamp>,
+    /// How much waits at the provider, if it was asked.
+    pub pending: Option<u64>,
+}
+
+/// What a process remembers of a source from poll to poll. It costs a request to find it out again.
+#[derive(Default)]
+pub struct Memory {
+    /// What was asked for first.
+    pub session: Option<SessionState>,
+    /// When the provider was last asked how much waits there.
+    pub pending_at: Option<Timestamp>,
 }
 
 /// How a poll ended.
@@ -140,7 +151,7 @@ pub async fn poll(
     source: &Source,
     partition: &Partition,
     tools: &Tools,
-    session: &mut Option<SessionState>,
+    memory: &mut Memory,
 ) -> (Ended, Tally) {
     let started = tools.clock.now();
     let ends = later(started, source.schedule.timeout());
@@ -172,7 +183,7 @@ pub async fn poll(
         source,
         partition,
         tools,
-        session,
+        session: &mut memory.session,
         state,
         attic,
         lead,
@@ -188,6 +199,9 @@ pub async fn poll(
         Ok(ended) => ended,
         Err(stop) => reading.stopped(stop).await,
     };
+    if matches!(ended, Ended::Done | Ended::More) {
+        reading.ask_what_waits(&mut memory.pending_at).await;
+    }
     (ended, reading.tally)
 }
 

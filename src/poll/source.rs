@@ -80,6 +80,8 @@ pub struct Source {
     pub retention: Option<Duration>,
     /// Who is told that events may be missing.
     pub on_gap: OnGap,
+    /// Where the provider says how much waits there; `None` = it is not asked.
+    pub pending: Option<Pending>,
     /// How many requests may be made, together with others of the same budget.
     pub budget: Arc<Budget>,
     /// What the budget is called, if others may share it.
@@ -168,6 +170,16 @@ pub enum OnLost {
         /// Whether that is told as a gap.
         gap: bool,
     },
+}
+
+/// Where a provider says how much waits there.
+pub struct Pending {
+    /// What it is asked.
+    pub request: RequestRules,
+    /// Where the number stands in its answer.
+    pub value: Selector,
+    /// How often it is asked, after a poll.
+    pub every: Duration,
 }
 
 /// Who is told that events may be missing.

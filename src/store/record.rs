@@ -278,6 +278,8 @@ pub struct Settlement {
     pub attempt: Option<Attempt>,
     /// What is next.
     pub next: Next,
+    /// What comes of its arrival, on disk in the same step.
+    pub follows: Option<Box<Accept>>,
 }
 
 /// What is next for a delivery after an attempt.

@@ -7,6 +7,7 @@ mod answers;
 mod api_contract;
 mod backend_tls;
 mod backends;
+mod bots;
 mod bytes;
 mod client_address;
 mod commands;

@@ -1,17 +1,21 @@
 //! Compiles `routes.NAME.deliver`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Compiler, HEADER_SHAPE, value};
 use crate::config::decode::{OneOrMany, TextOr};
 use crate::config::raw::deliver as raw;
+use crate::config::units::Period;
 use crate::config::yaml::Span;
 use crate::delivery::deliver::{
-    Batch, Deliver, Mode, Order, OrderPolicy, Signing, SigningError, Transform,
+    Batch, Deliver, Expiry, Mode, Order, OrderPolicy, Signing, SigningError, Transform,
 };
+use crate::delivery::profile::Profile;
 use crate::delivery::request::{Rewrite, RewriteError};
 use crate::delivery::retry::{StatusError, Statuses};
-use crate::expr::event::{EventTemplate, ExpressionError, Predicate};
+use crate::expr::OPEN;
+use crate::expr::event::{EventFormula, EventTemplate, ExpressionError, Predicate};
 use crate::ingress::router::PathPattern;
 use crate::secret::Secret;
 use crate::signature::Preset;
@@ -133,9 +137,14 @@ impl Compiler<'_> {
         let when = self.predicate(raw);
         let order = self.order(raw);
         let transform = self.transform(raw);
-        let sign = self.signing(raw);
+        let profile = self.profile(raw);
+        let sign = self.signing(raw, &profile);
+        let replies = self.replies_to(raw, &profile);
         let batch = self.batch(raw);
-        let retry_on = self.retry_on(raw);
+        let mut retry_on = self.retry_on(raw);
+        if profile.tries_whatever_is_disliked() {
+            retry_on.push(Statuses::DISLIKES);
+        }
         let expire = self.expire(raw);
         Some(Deliver {
             slot,
@@ -149,6 +158,8 @@ impl Compiler<'_> {
             sign,
             batch,
             expire,
+            profile,
+            replies,
             retry_on,
         })
     }
@@ -203,14 +214,65 @@ impl Compiler<'_> {
         None
     }
 
-    fn expire(&mut self, raw: &raw::Deliver) -> Option<Duration> {
+    fn expire(&mut self, raw: &raw::Deliver) -> Option<Expiry> {
         let field = raw.expire.as_ref()?;
-        let expire = field.get()?.as_duration();
+        let text = &field.get()?.0;
+        if text.contains(OPEN) {
+            let compiled = EventFormula::compile(text);
+            return self.expression(field.span, compiled).map(Expiry::OfEvent);
+        }
+        let expire = match text.parse::<Period>() {
+            Ok(period) => period.as_duration(),
+            Err(error) => {
+                let help = "write a length of time like `24h`, or one expression that makes one";
+                self.fault_with_help(field.span, error.to_string(), help);
+                return None;
+            }
+        };
         if expire.is_zero() {
             let message = "every event would be too old before its first attempt";
             self.fault_with_help(field.span, message, "leave `expire` out for never");
         }
-        Some(expire)
+        Some(Expiry::After(expire))
+    }
+
+    fn profile(&mut self, raw: &raw::Deliver) -> Profile {
+        match value(&raw.profile) {
+            None | Some(raw::Profile::Raw) => Profile::Raw,
+            Some(raw::Profile::StandardWebhooks) => Profile::StandardWebhooks,
+            Some(raw::Profile::Telegram) => Profile::Telegram,
+            Some(raw::Profile::VkCallback) => {
+                let secret = value(&raw.sign).and_then(|sign| sign.secret.get());
+                self.secrets.extend(secret.cloned());
+                Profile::VkCallback {
+                    secret: secret.cloned(),
+                }
+            }
+            Some(raw::Profile::Stripe) => Profile::Stripe,
+            Some(raw::Profile::Github) => Profile::GitHub,
+        }
+    }
+
+    /// The backend that methods in answers are sent to.
+    fn replies_to(&mut self, raw: &raw::Deliver, profile: &Profile) -> Option<Arc<str>> {
+        let field = raw.replies.as_ref()?;
+        if !matches!(profile, Profile::Telegram) {
+            let message = "only answers to Telegram's updates hold methods to call";
+            let help = "write `profile: telegram`, or take `replies` away";
+            self.fault_with_help(field.span, message, help);
+        }
+        if let Some(batch) = &raw.batch {
+            let message = "an answer to several updates does not say which of them it is for";
+            self.fault_with_help(batch.span, message, "take `batch` or `replies` away");
+        }
+        let name = field.get()?;
+        if self.backends_known && !self.backends.contains_key(name) {
+            let mut known: Vec<String> = self.backends.keys().cloned().collect();
+            known.sort();
+            let known = known.iter().map(String::as_str);
+            self.unknown(field.span, "backend", name, known);
+        }
+        Some(name.as_str().into())
     }
 
     fn order(&mut self, raw: &raw::Deliver) -> Option<Order> {
@@ -245,13 +307,25 @@ impl Compiler<'_> {
         })
     }
 
-    fn signing(&mut self, raw: &raw::Deliver) -> Option<Signing> {
-        let raw = value(&raw.sign)?;
-        let name = raw.provider.get()?;
+    fn signing(&mut self, raw: &raw::Deliver, profile: &Profile) -> Option<Signing> {
+        let field = raw.sign.as_ref()?;
+        let raw = field.get()?;
+        let (span, name) = match (&raw.provider, profile.provider()) {
+            (Some(provider), _) => (provider.span, provider.get()?.as_str()),
+            (None, Some(name)) => (field.span, name),
+            // Its secret stands in the body.
+            (None, None) if matches!(profile, Profile::VkCallback { .. }) => return None,
+            (None, None) => {
+                let message = "nobody says whose signature this is";
+                let help = "add `provider: NAME` (`hookgate providers`), or a `profile`";
+                self.fault_with_help(field.span, message, help);
+                return None;
+            }
+        };
         let Some(preset) = self.presets.find(name) else {
             let known: Vec<String> = self.presets.names().map(str::to_owned).collect();
             let known = known.iter().map(String::as_str);
-            self.unknown(raw.provider.span, "provider", name, known);
+            self.unknown(span, "provider", name, known);
             return None;
         };
         let public_url = match &raw.public_url {
@@ -275,21 +349,20 @@ impl Compiler<'_> {
             Err(Unsigned::Signing(error)) => {
                 let (span, help) = match error {
                     SigningError::NoUrl => (
-                        raw.provider.span,
+                        span,
                         "add `public_url`, the URL by which the backend knows itself",
                     ),
                     SigningError::Sign(SignError::PublicKey) => (raw.secret.span, PRIVATE_KEY),
-                    SigningError::Sign(SignError::Place { .. } | SignError::Input(_)) => (
-                        raw.provider.span,
-                        "choose a provider that signs in a header",
-                    ),
+                    SigningError::Sign(SignError::Place { .. } | SignError::Input(_)) => {
+                        (span, "choose a provider that signs in a header")
+                    }
                 };
                 self.fault_with_help(span, error.to_string(), help);
                 None
             }
             Err(Unsigned::Nothing) => {
                 let help = "choose a provider that signs its webhooks";
-                self.fault_with_help(raw.provider.span, format!("`{name}` signs nothing"), help);
+                self.fault_with_help(span, format!("`{name}` signs nothing"), help);
                 None
             }
         }

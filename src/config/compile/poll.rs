@@ -40,9 +40,12 @@ use crate::poll::fetch::Fetcher;
 use crate::poll::pagination::Pagination;
 use crate::poll::request::RequestRules;
 use crate::poll::rules::{Drain, Rules, RulesError};
-use crate::poll::source::{Login, OnGap, Partition, Role};
+use crate::poll::source::{Login, OnGap, Partition, Pending, Role};
 use crate::secret::Secret;
 use schedule::Times;
+
+/// How often a provider is asked how much waits there.
+const PENDING_EVERY: Duration = Duration::from_secs(60);
 
 impl Compiler<'_> {
     /// The polled side of a route; `deliver` is `None` where it has faults.
@@ -156,6 +159,7 @@ impl SourceCompiler<'_, '_> {
         let min_interval = self.min_interval(poll);
         let keys = self.keys(name, route, poll);
         let expected_every = self.expected_every(poll);
+        let pending = self.pending(poll);
         self.names_have_values(poll);
         if asking.is_some() {
             self.cursor_is_asked_for(poll);
@@ -171,6 +175,7 @@ impl SourceCompiler<'_, '_> {
                 None => Role::Alone,
             },
             expected_every,
+            pending: pending?,
             alias,
             keys,
             deliver: deliver?.to_vec(),
@@ -298,6 +303,22 @@ impl SourceCompiler<'_, '_> {
             self.fault_with_help(field.span, "this time must be longer than zero", help);
         }
         Some(every)
+    }
+
+    /// Where the provider says how much waits there.
+    fn pending(&mut self, poll: &raw::Poll) -> Option<Option<Pending>> {
+        let Some(field) = &poll.pending else {
+            return Some(None);
+        };
+        let raw = field.get()?;
+        let request = self.further_request(&raw.request, IN_REQUESTS);
+        let value = self.selector(&raw.value);
+        let every = self.period(&raw.every, PENDING_EVERY);
+        Some(Some(Pending {
+            request: request?,
+            value: value?,
+            every,
+        }))
     }
 
     /// Checks cursor, pages and order against each other, if all of them are known.

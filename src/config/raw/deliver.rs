@@ -42,8 +42,15 @@ pub struct Deliver {
     pub sign: Option<Field<Sign>>,
     /// Several events in one request, as a JSON array of their bodies.
     pub batch: Option<Field<Batch>>,
-    /// How long after its acceptance an event is of no use any more. Default: never.
-    pub expire: Option<Field<Period>>,
+    /// How long after its acceptance an event is of no use any more: a length of time, or an expression
+    /// over what `when` sees, like `${{ '150s' if item.callback_query else '24h' }}`. Default: never.
+    pub expire: Option<Field<Template>>,
+    /// What the backend takes for the provider itself: the form of what a poll has found, the provider's
+    /// signature (`sign.secret`), and what counts as arrived. Default: raw, the item as JSON.
+    pub profile: Option<Field<Profile>>,
+    /// With `profile: telegram`, the backend that methods in the answers to updates are sent to
+    /// (`url: https://api.telegram.org/bot${{ secret.NAME }}`). Default: answers are only noted.
+    pub replies: Option<Field<String>>,
     /// Statuses to try again on, besides 408, 409, 425, 429 and 5xx: numbers (`404`) or classes
     /// (`4xx`). A 410 is always final.
     #[serde(default)]
@@ -55,6 +62,24 @@ pub struct Deliver {
 fn statuses(_: &mut SchemaGenerator) -> Schema {
     let status = json_schema!({"type": ["string", "integer"], "pattern": "^[345]([0-9]{2}|xx)$"});
     json_schema!({"anyOf": [status, {"type": "array", "items": status}]})
+}
+
+/// What a backend takes for the provider itself.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// The item as JSON.
+    Raw,
+    /// `{type, timestamp, data}` (standardwebhooks.com).
+    StandardWebhooks,
+    /// A Telegram update.
+    Telegram,
+    /// An event of VK's Callback API, with `sign.secret` in it; the backend answers `ok`.
+    VkCallback,
+    /// A Stripe event.
+    Stripe,
+    /// A GitHub event, as far as the list of events tells it.
+    Github,
 }
 
 /// How events are delivered.
@@ -97,8 +122,9 @@ pub struct Transform {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Sign {
-    /// The provider whose signature the backend knows (`hookgate providers`).
-    pub provider: Field<String>,
+    /// The provider whose signature the backend knows (`hookgate providers`). Default: that of
+    /// `profile`.
+    pub provider: Option<Field<String>>,
     /// The secret that the backend knows.
     pub secret: Field<Secret>,
     /// The URL to sign, where the provider signs one.

@@ -11,8 +11,9 @@ pub mod schedule;
 
 use std::num::NonZeroU32;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::config::decode::{Entries, Field, OneOrMany, TemplateOr, TextOr, Tree};
 use crate::config::units::Period;
@@ -27,8 +28,13 @@ use schedule::Schedule;
 
 /// How a provider is asked for what is new.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = has_request_or_preset)]
 pub struct Poll {
+    /// A preset: a whole `poll`, with what goes with it in `dedup` and `deliver`, of which everything
+    /// that is written here takes the place (`hookgate poll presets`).
+    pub preset: Option<Field<String>>,
+    /// What the preset asks for, by name.
+    pub with: Option<Field<Entries<Tree>>>,
     /// `false` = nothing is asked, and what is known of the source is kept. Default: true.
     pub enabled: Option<Field<bool>>,
     /// The name that this route had before: what is known of that source is taken over, once.
@@ -64,11 +70,20 @@ pub struct Poll {
     /// Who is told when events were lost at the provider: `log` = operators, by the log and a metric;
     /// `deliver` = the backends as well, by an event of type `gateway.gap`. Default: log.
     pub on_gap: Option<Field<OnGap>>,
+    /// What the provider says is waiting there, to be seen before it drops something.
+    pub pending: Option<Field<Pending>>,
     /// How often something new is expected: a source that is silent for longer is reported.
     /// Default: nobody knows.
     pub expected_every: Option<Field<Period>>,
     /// What happens after a poll that failed.
     pub on_error: Option<Field<OnError>>,
+}
+
+/// What is asked stands in the preset where it does not stand here.
+fn has_request_or_preset(schema: &mut Schema) {
+    schema.remove("required");
+    let either = json!([{"required": ["request"]}, {"required": ["preset"]}]);
+    schema.insert("anyOf".to_owned(), either);
 }
 
 /// How answers are written.
@@ -85,6 +100,18 @@ pub enum Decode {
     Csv,
     /// A text.
     Text,
+}
+
+/// What a provider says is waiting there.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Pending {
+    /// What it is asked: a URL to GET, or the whole request.
+    pub request: Field<TemplateOr<Request>>,
+    /// A JSONPath to the number in its answer.
+    pub value: Field<String>,
+    /// How often it is asked, after a poll. Default: 1m.
+    pub every: Option<Field<Period>>,
 }
 
 /// Who is told when events were lost at the provider.

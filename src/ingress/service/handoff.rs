@@ -161,7 +161,7 @@ impl<'a> Exchange<'a> {
         metrics.backend_answers.with_label_values(&labels).inc();
         let status = match tried {
             RetryOutcome::Answered { status, .. } => Some(status),
-            RetryOutcome::Failed(_) => None,
+            RetryOutcome::Unacknowledged | RetryOutcome::Failed(_) => None,
         };
         let attempt = live.attempt(tried.label(), status, Bytes::new());
         let mut deliveries = self.deliveries(&event, genuine, |_| true);

@@ -196,6 +196,7 @@ fn settlement(claimed: &Claimed, at: Timestamp, next: Next) -> Settlement {
         at,
         attempt: Some(attempt(claimed.attempts + 1, at)),
         next,
+        follows: None,
     }
 }
 

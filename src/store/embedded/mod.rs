@@ -430,6 +430,7 @@ impl Store for Embedded {
                 reason: CANCELLED.to_owned(),
                 lane: LaneRule::Leave,
             },
+            follows: None,
         };
         let settled = self.settle(vec![settlement]).await;
         if settled.is_err() {

@@ -464,6 +464,11 @@ impl Steps<'_> {
         let at = micros(at);
         let change = match &item.next {
             Next::Delivered => {
+                if let Some(follows) = &item.follows {
+                    let route = self.shared.queue().names.number(&follows.event.route);
+                    let count = u64::try_from(follows.deliveries.len()).unwrap_or(u64::MAX);
+                    self.write_event(follows, route, count)?;
+                }
                 self.delete_live(&live)?;
                 self.insert_done(place, &backend, None, attempts, at)?;
                 Change::End(LaneRule::Leave)

@@ -19,6 +19,8 @@
 )]
 
 pub mod backend;
+pub mod bot_api;
+pub mod bots;
 pub mod client;
 pub mod gateway;
 pub mod github;

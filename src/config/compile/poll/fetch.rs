@@ -288,7 +288,13 @@ fn places(poll: &Poll) -> Vec<Place<'_>> {
         Confirm::Request(field) => Some((&**field, IN_REQUESTS)),
         Confirm::None | Confirm::NextRequest => None,
     });
-    let requests = [Some((&poll.request, IN_REQUESTS)), session, confirm];
+    let pending = value(&poll.pending).map(|pending| (&pending.request, IN_REQUESTS));
+    let requests = [
+        Some((&poll.request, IN_REQUESTS)),
+        session,
+        confirm,
+        pending,
+    ];
     let mut places: Vec<_> = requests
         .into_iter()
         .flatten()
