@@ -36,6 +36,7 @@ use crate::dispatch::{Dispatcher, Plan};
 use crate::ingress::Route;
 use crate::ingress::dedup::memory::{KEYS_MAX, MemoryLedger};
 use crate::ingress::dedup::{DedupKey, DedupRule, Recorded};
+use crate::ingress::service::inbox::Inboxes;
 use crate::ingress::service::{Desk, Door, Gateway, Listeners, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
@@ -166,6 +167,7 @@ impl App {
         let snapshot = Snapshot {
             gate: config.gate,
             roads,
+            inboxes: Inboxes::of(&config.routes),
             routes: config.routes.clone(),
             headers: config.log.headers,
             redaction: config.log.redaction,

@@ -26,6 +26,7 @@ pub mod delivery;
 pub mod dispatch;
 pub mod event;
 pub mod expr;
+pub mod inbox;
 pub mod ingress;
 pub mod metrics;
 pub mod outbound;

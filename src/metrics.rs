@@ -50,6 +50,8 @@ pub struct Metrics {
     pub request_bytes: IntCounterVec,
     /// Bytes of response bodies, by route.
     pub response_bytes: IntCounterVec,
+    /// Requests of consumers of inboxes, by route and what became of them.
+    pub inbox_requests: IntCounterVec,
     /// Requests being worked on.
     pub in_flight: IntGauge,
     /// Connections that are open on the webhook listeners.
@@ -126,6 +128,12 @@ impl Metrics {
                 "hookgate_response_body_bytes_total",
                 "Bytes of response bodies that were passed on.",
                 &["route"],
+            )?,
+            inbox_requests: counter(
+                &registry,
+                "hookgate_inbox_requests_total",
+                "Requests of those who read inboxes, by what became of them.",
+                &["route", "outcome"],
             )?,
             in_flight: gauge(
                 &registry,

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, LoadError, ServerSettings, StoreSettings};
 use crate::delivery::retry::Death;
 use crate::dispatch::{Dispatcher, Plan};
+use crate::ingress::service::inbox::Inboxes;
 use crate::ingress::service::{Gateway, Snapshot};
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
@@ -200,6 +201,7 @@ impl Reloader {
         self.gateway.swap(Snapshot {
             gate: config.gate,
             roads,
+            inboxes: Inboxes::of(&config.routes),
             routes: config.routes,
             headers: config.log.headers,
             redaction: config.log.redaction,

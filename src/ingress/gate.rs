@@ -14,6 +14,7 @@ use super::router::{Captures, Router};
 use super::source_addr::{AddressRule, TrustedProxies};
 use crate::delivery::deliver::{Deliver, Mode, Reply};
 use crate::event::{ClientAddr, Fingerprint, Head};
+use crate::inbox::Inbox;
 use crate::secret::Secret;
 use crate::signature::handshake::{Answer, Handshake};
 use crate::signature::place::Place;
@@ -43,6 +44,8 @@ pub struct Route {
     pub event_type: Vec<Place>,
     /// Where accepted events go; at most one of them is not queued.
     pub deliver: Vec<Arc<Deliver>>,
+    /// Where events wait for who cannot be reached.
+    pub inbox: Option<Arc<Inbox>>,
     /// The most deliveries of it that may wait.
     pub depth_max: Option<u64>,
     /// The most bytes of a refused request's body that the log keeps.
@@ -265,7 +268,7 @@ impl Route {
 
     /// Whether it needs a store.
     pub fn queues(&self) -> bool {
-        self.deliver.iter().any(|one| one.mode != Mode::Proxy)
+        self.inbox.is_some() || self.deliver.iter().any(|one| one.mode != Mode::Proxy)
     }
 
     /// The provider's id of this event, where it has one.

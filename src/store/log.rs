@@ -149,6 +149,8 @@ pub enum Shelf {
     Replays,
     /// Routes and backends that are paused.
     Pauses,
+    /// How far the consumers of inboxes have read.
+    Consumers,
 }
 
 impl Shelf {
@@ -157,6 +159,7 @@ impl Shelf {
         match self {
             Self::Replays => "replay",
             Self::Pauses => "pause",
+            Self::Consumers => "consumer",
         }
     }
 }

@@ -299,6 +299,22 @@ pub trait Store: Log {
     /// Which of these keys are remembered after a moment, in the order asked.
     async fn known(&self, keys: &[DedupClaim], at: Timestamp) -> Result<Vec<bool>, StoreError>;
 
+    /// The events of a route behind an offset, in the order in which they were accepted. An event that
+    /// cannot be read is passed over.
+    async fn behind(
+        &self,
+        route: &str,
+        offset: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Arc<Event>)>, StoreError>;
+
+    /// The offset before the first event of a route that was received at a time or after it; without a
+    /// time, the offset of its last event. 0 = there is none.
+    async fn offset(&self, route: &str, from: Option<Timestamp>) -> Result<i64, StoreError>;
+
+    /// Changes whenever an event of a route was accepted.
+    fn arrivals(&self, route: &str) -> watch::Receiver<i64>;
+
     /// Keys of these scopes that are remembered after `now`, the latest first.
     async fn remembered(
         &self,

@@ -18,6 +18,7 @@ use crate::support::bots::{Bot, Handled, Mode};
 use crate::support::gateway::Gateway;
 use crate::support::provider::Provider;
 
+mod facade;
 mod telegram;
 
 /// What bots ask for in the header of a webhook.

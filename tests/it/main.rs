@@ -21,6 +21,7 @@ mod fuzz_corpora;
 mod handshakes;
 mod heads;
 mod idle;
+mod inbox;
 mod limits;
 mod listener_tls;
 mod logs;

@@ -2,6 +2,7 @@
 
 mod backend;
 mod deliver;
+mod inbox;
 mod limits;
 mod poll;
 mod provider;

@@ -69,7 +69,7 @@ impl Compiler<'_> {
         if raw.webhook.is_none() {
             return;
         }
-        for field in raw.deliver.get().into_iter().flatten() {
+        for field in value(&raw.deliver).into_iter().flatten() {
             let Some(entry) = field.get() else { continue };
             let span = entry.mode.as_ref().map_or(field.span, |mode| mode.span);
             if value(&entry.mode) != Some(&Mode::Queue)

@@ -24,7 +24,15 @@ impl Compiler<'_> {
         router: &mut Router<Arc<Route>>,
     ) -> Option<Arc<Route>> {
         let raw = field.get()?;
-        let deliver = raw.deliver.get();
+        let inbox = raw.inbox.as_ref().map(|field| self.inbox(name, field));
+        if raw.deliver.is_none() && raw.inbox.is_none() {
+            let message = "the events of this route go nowhere";
+            let help = "add `deliver: {to: BACKEND}`, or `inbox: {tokens: […]}`";
+            self.fault_with_help(field.span, message, help);
+        }
+        if raw.inbox.is_some() {
+            self.inbox_is_queued(raw);
+        }
         let webhook = value(&raw.webhook);
         if raw.webhook.is_none() && raw.poll.is_none() {
             let message = "no event can come to this route";
@@ -56,7 +64,12 @@ impl Compiler<'_> {
             Some(_) => WayIn::Webhook(path.as_ref()),
             None => WayIn::Poll,
         };
-        let deliver = deliver.and_then(|list| self.deliveries(raw.deliver.span, list, way_in));
+        let deliver = match &raw.deliver {
+            Some(field) => field
+                .get()
+                .and_then(|list| self.deliveries(field.span, list, way_in)),
+            None => Some(Vec::new()),
+        };
         let deliver: Option<Vec<_>> = deliver.map(|list| list.into_iter().map(Arc::new).collect());
         self.source(name, raw, deliver.as_deref());
         let replies = self.replies(webhook);
@@ -100,6 +113,10 @@ impl Compiler<'_> {
             handshakes,
             verify_token,
             deliver,
+            inbox: match inbox {
+                Some(inbox) => Some(inbox?),
+                None => None,
+            },
             depth_max: value(&raw.depth_max).map(|max| max.get()),
             refused_body_max: webhook
                 .and_then(|webhook| value(&webhook.refused_body))

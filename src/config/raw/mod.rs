@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod deliver;
+pub mod inbox;
 pub mod limits;
 pub mod poll;
 pub mod provider;

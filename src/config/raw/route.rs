@@ -2,10 +2,12 @@
 
 use std::num::NonZeroU64;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::deliver::Deliver;
+use super::inbox::Inbox;
 use super::limits::{Dedup, RateLimit};
 use super::poll::Poll;
 use super::verify::Verify;
@@ -15,7 +17,7 @@ use crate::secret::Secret;
 
 /// Where events come from, how they are checked, where they go.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = has_deliver_or_inbox)]
 pub struct Route {
     /// How webhooks come in. A route has this, `poll`, or both: then a poll finds what no webhook has
     /// brought.
@@ -26,9 +28,17 @@ pub struct Route {
     pub dedup: Option<Field<Dedup>>,
     /// Where events go: to one backend, or to each of a list. At most one of a list is not
     /// `mode: queue`.
-    pub deliver: Field<OneOrMany<Deliver>>,
+    pub deliver: Option<Field<OneOrMany<Deliver>>>,
+    /// Where events wait for who cannot be reached, beside `deliver` or instead of it.
+    pub inbox: Option<Field<Inbox>>,
     /// The most deliveries of this route that may wait. Default: only `store.depth_max`.
     pub depth_max: Option<Field<NonZeroU64>>,
+}
+
+/// Events go somewhere.
+fn has_deliver_or_inbox(schema: &mut Schema) {
+    let either = json!([{"required": ["deliver"]}, {"required": ["inbox"]}]);
+    schema.insert("anyOf".to_owned(), either);
 }
 
 /// How webhooks come in.

@@ -36,7 +36,7 @@ pub(super) struct Exchange<'a> {
     certificate: Option<Fingerprint>,
     pub(super) request_id: String,
     pub(super) started: Instant,
-    stopping: &'a ShutdownWatch,
+    pub(super) stopping: &'a ShutdownWatch,
 }
 
 /// How a request ended.
@@ -129,6 +129,10 @@ impl<'a> Exchange<'a> {
         mut session: ServerSession,
         head: &Head,
     ) -> Option<ServerSession> {
+        if let Some(door) = self.snapshot.inboxes.find(head) {
+            let written = self.serve_inbox(&mut session, head, door).await;
+            return end(session, written).await;
+        }
         let known = Known::default();
         let answer = self.answer(&mut session, head, &known);
         let (outcome, written) = match timeout(self.snapshot.limits.request, answer).await {

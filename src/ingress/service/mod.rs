@@ -13,6 +13,7 @@ pub mod door;
 mod durable;
 mod exchange;
 mod handoff;
+pub mod inbox;
 pub mod listener;
 mod refused;
 mod request;
@@ -34,12 +35,14 @@ use super::slots::Slots;
 use crate::clock::Clock;
 use crate::delivery::flow::Flow;
 use crate::delivery::pauses::Pauses;
+use crate::inbox::Reader;
 use crate::metrics::Metrics;
 use crate::outbound::Roads;
 use crate::redaction::Redaction;
 use crate::request_log::HeaderChoice;
 use crate::store::Store;
 
+use self::inbox::Inboxes;
 use self::refused::Spell;
 use self::tail::Tail;
 pub use desk::Desk;
@@ -84,6 +87,8 @@ pub struct Snapshot {
     pub roads: Roads,
     /// Every route, in the order of the file.
     pub routes: Vec<Arc<Route>>,
+    /// What is read by polling.
+    pub inboxes: Inboxes,
     /// What the log shows.
     pub headers: HeaderChoice,
     /// What of an event is never shown.
@@ -99,6 +104,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     ledger: Arc<dyn Ledger>,
     store: Option<Arc<dyn Store>>,
+    reader: Option<Reader>,
     flow: Arc<Flow>,
     pauses: Arc<Pauses>,
     refusals_logged: Spell,
@@ -116,8 +122,11 @@ impl Gateway {
         ledger: Arc<dyn Ledger>,
         store: Option<Arc<dyn Store>>,
     ) -> Self {
+        let reader = store.clone();
+        let reader = reader.map(|store| Reader::new(store, clock.clone()));
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
+            reader,
             metrics,
             clock,
             ledger,

@@ -71,6 +71,8 @@ struct Shared {
     inbox: Inbox,
     queue: Mutex<Queue>,
     work: watch::Sender<u64>,
+    /// Who waits for events of which route.
+    arrivals: Mutex<HashMap<Arc<str>, watch::Sender<i64>>>,
     trouble: Mutex<Option<StoreError>>,
     bell: Arc<Bell>,
     file_bytes: AtomicU64,
@@ -91,6 +93,10 @@ impl Shared {
     fn set_trouble(&self, trouble: Option<StoreError>) {
         let now = self.trouble.lock();
         *now.unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, HashMap<Arc<str>, watch::Sender<i64>>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Measures the files; tells how long the log ahead is.
@@ -159,6 +165,7 @@ impl Embedded {
             inbox: Inbox::default(),
             queue: Mutex::default(),
             work,
+            arrivals: Mutex::default(),
             trouble: Mutex::default(),
             bell: Arc::default(),
             file_bytes: AtomicU64::default(),
@@ -502,6 +509,32 @@ impl Store for Embedded {
         self.reading
             .read(move |connection| reader::known(connection, &keys, micros(at)))
             .await
+    }
+
+    async fn behind(
+        &self,
+        route: &str,
+        offset: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Arc<Event>)>, StoreError> {
+        let route = route.to_owned();
+        self.reading
+            .read(move |connection| reader::behind(connection, &route, offset, limit))
+            .await
+    }
+
+    async fn offset(&self, route: &str, from: Option<Timestamp>) -> Result<i64, StoreError> {
+        let route = route.to_owned();
+        let from = from.map(micros);
+        self.reading
+            .read(move |connection| reader::offset(connection, &route, from))
+            .await
+    }
+
+    fn arrivals(&self, route: &str) -> watch::Receiver<i64> {
+        let mut arrivals = self.shared.arrivals();
+        let sender = arrivals.entry(route.into()).or_default();
+        sender.subscribe()
     }
 
     async fn remembered(

@@ -74,14 +74,19 @@ pub(super) fn events(
         let event = connection
             .prepare_cached(&partition.select_claimed)?
             .query_row([live.seq], |row| codec::event(row, 0));
-        events.push(match event {
-            Ok(event) => Some(Arc::new(event)),
-            Err(Error::QueryReturnedNoRows | Error::FromSqlConversionFailure(..)) => None,
-            Err(Error::SqliteFailure(_, Some(why))) if why.starts_with(SEALED) => None,
-            Err(error) => return Err(error),
-        });
+        events.push(readable(event)?);
     }
     Ok(events)
+}
+
+/// An event; `None` when there is none that can be read.
+fn readable(event: rusqlite::Result<Event>) -> rusqlite::Result<Option<Arc<Event>>> {
+    match event {
+        Ok(event) => Ok(Some(Arc::new(event))),
+        Err(Error::QueryReturnedNoRows | Error::FromSqlConversionFailure(..)) => Ok(None),
+        Err(Error::SqliteFailure(_, Some(why))) if why.starts_with(SEALED) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The place of an event in the order of acceptance.
@@ -94,6 +99,68 @@ pub(super) fn seq(connection: &Connection, id: &EventId) -> rusqlite::Result<Opt
         .prepare_cached(&format!("SELECT seq FROM event_{part} WHERE id = ?1"))?
         .query_row([id.as_bytes()], |row| row.get(0))
         .optional()
+}
+
+/// The events of a route behind an offset, in order. Days overlap: an event is kept under the day of its
+/// id, and takes its place when it is accepted.
+pub(super) fn behind(
+    connection: &Connection,
+    route: &str,
+    offset: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<(i64, Arc<Event>)>> {
+    let limit_of_day = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut places = Vec::new();
+    for part in schema::partitions(connection)? {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT seq FROM event_{part} WHERE route = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
+        ))?;
+        let found = statement.query_map(params![route, offset, limit_of_day], |row| row.get(0))?;
+        for seq in found {
+            places.push((seq?, part));
+        }
+    }
+    places.sort_unstable();
+    places.truncate(limit);
+    let mut events = Vec::with_capacity(places.len());
+    for (seq, part) in places {
+        let sql = Partition::new(part).select_claimed;
+        let event = connection
+            .prepare_cached(&sql)?
+            .query_row([seq], |row| codec::event(row, 0));
+        events.extend(readable(event)?.map(|event| (seq, event)));
+    }
+    Ok(events)
+}
+
+/// The offset before the first event of a route from a time on, or that of its last one.
+pub(super) fn offset(
+    connection: &Connection,
+    route: &str,
+    from: Option<i64>,
+) -> rusqlite::Result<i64> {
+    let mut last = 0;
+    let mut first = None;
+    for part in schema::partitions(connection)? {
+        let newest: Option<i64> = connection
+            .prepare_cached(&format!(
+                "SELECT max(seq) FROM event_{part} WHERE route = ?1"
+            ))?
+            .query_row([route], |row| row.get(0))?;
+        last = last.max(newest.unwrap_or_default());
+        if let Some(from) = from {
+            let found: Option<i64> = connection
+                .prepare_cached(&format!(
+                    "SELECT min(seq) FROM event_{part} WHERE route = ?1 AND at >= ?2"
+                ))?
+                .query_row(params![route, from], |row| row.get(0))?;
+            first = match (first, found) {
+                (Some(one), Some(other)) => Some(std::cmp::min::<i64>(one, other)),
+                (one, other) => one.or(other),
+            };
+        }
+    }
+    Ok(first.map_or(last, |first| first - 1))
 }
 
 /// What is shown of one event; `is_leased` knows about live deliveries.

@@ -4,6 +4,7 @@
 //! applied after its commit.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -82,6 +83,8 @@ pub(super) struct Effects {
     pub settling: Vec<Token>,
     /// Lanes whose parked head is forgotten.
     pub unparked: Vec<(u16, u64)>,
+    /// Events that were accepted: their routes and places.
+    pub arrived: Vec<(Arc<str>, i64)>,
     depth: u64,
     /// Bytes that are added, without what the engine needs around them.
     bytes: u64,
@@ -277,6 +280,7 @@ impl Steps<'_> {
             return Ok(None);
         }
         *self.next_seq += 1;
+        self.effects.arrived.push((event.route.clone(), seq));
         let cipher = &self.shared.options.cipher;
         self.transaction
             .prepare_cached(&tables.insert_payload)?

@@ -210,6 +210,15 @@ impl Writer {
     }
 
     pub(super) fn apply(&self, effects: Effects) {
+        let arrivals = self.shared.arrivals();
+        if !arrivals.is_empty() {
+            for (route, seq) in &effects.arrived {
+                if let Some(sender) = arrivals.get(route) {
+                    sender.send_replace(*seq);
+                }
+            }
+        }
+        drop(arrivals);
         let is_new = !(effects.added.is_empty()
             && effects.heads.is_empty()
             && effects.changes.is_empty()

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LIBRARIES: [&str; 4] = ["ptb", "aiogram", "grammy", "telegraf"];
+pub(super) const LIBRARIES: [&str; 4] = ["ptb", "aiogram", "grammy", "telegraf"];
 
 /// A Bot API with a gateway in front of a bot that takes webhooks.
 struct Scene {
@@ -63,7 +63,7 @@ routes:
 }
 
 /// What a bot has said, by chat; without repetitions.
-fn said(api: &BotApi) -> BTreeMap<i64, BTreeSet<String>> {
+pub(super) fn said(api: &BotApi) -> BTreeMap<i64, BTreeSet<String>> {
     let mut chats: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
     for (chat, text) in api.sent() {
         chats.entry(chat).or_default().insert(text);
@@ -71,7 +71,7 @@ fn said(api: &BotApi) -> BTreeMap<i64, BTreeSet<String>> {
     chats
 }
 
-fn echoes(expected: &BTreeMap<i64, Vec<String>>) -> BTreeMap<i64, BTreeSet<String>> {
+pub(super) fn echoes(expected: &BTreeMap<i64, Vec<String>>) -> BTreeMap<i64, BTreeSet<String>> {
     let echo = |texts: &Vec<String>| texts.iter().map(|text| format!("echo {text}")).collect();
     expected
         .iter()
