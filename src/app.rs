@@ -153,6 +153,7 @@ impl App {
         metrics.announce(config.route_names(), config.backend_names());
         metrics.announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
         metrics.announce_sources(config.source_names());
+        metrics.announce_inboxes(config.inbox_names());
         let metrics = Arc::new(metrics);
         let started_with = Started::new(&config);
         let settings = config.store.clone();
@@ -373,6 +374,8 @@ fn server_conf(threads: Option<usize>) -> ServerConf {
         threads: threads.unwrap_or(cores),
         grace_period_seconds: Some(GRACE_SECONDS_MAX),
         graceful_shutdown_timeout_seconds: Some(1),
+        // Pingora's own timer wakes a hundred times a second once it was used.
+        fast_timeout_to_tokio_threshold_seconds: Some(0),
         ..ServerConf::default()
     }
 }

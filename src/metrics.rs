@@ -251,6 +251,15 @@ impl Metrics {
         }
     }
 
+    /// Makes every series of inboxes exist from the start.
+    pub fn announce_inboxes<'a>(&self, routes: impl IntoIterator<Item = &'a str>) {
+        for route in routes {
+            for outcome in ["read", "committed"] {
+                self.inbox_requests.with_label_values(&[route, outcome]);
+            }
+        }
+    }
+
     /// Counts deliveries of a route that were queued.
     pub fn count_queued(&self, route: &str, backends: &[Arc<str>]) {
         for backend in backends {

@@ -186,6 +186,7 @@ impl Reloader {
         self.metrics
             .announce_deliveries(config.deliveries(), &Death::ALL.map(Death::label));
         self.metrics.announce_sources(config.source_names());
+        self.metrics.announce_inboxes(config.inbox_names());
         let plan = config.plan();
         self.started_with.renew_tls(&config);
         self.started_with.tokens.renew(config.admin.tokens);

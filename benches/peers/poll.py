@@ -41,7 +41,7 @@ LISTED = """
       schedule: {{cron: "0 0 1 1 *", jitter: 0s, timeout: 10m}}
       request: "{url}/items-{size}/"
       items: "$[*]"
-      pagination: {{type: page, param: page, size: {size}, stop: short, max_pages: 1000000}}
+      pagination: {{type: page, param: page, size: {size}, stop: short, max_pages: 10000}}
       cursor: {{start: earliest}}
     deliver: {{to: app}}
 """
@@ -85,6 +85,9 @@ class Provider:
 
     def __init__(self, disk, items):
         self.folder, self.port, self.process = tempfile.mkdtemp(dir=disk), free_port(), None
+        # Its worker is another user.
+        for folder in (disk, self.folder):
+            os.chmod(folder, 0o755)
         for size in PAGES:
             os.mkdir(f"{self.folder}/items-{size}")
             for page in range(items // size + 1):

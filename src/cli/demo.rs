@@ -1,6 +1,7 @@
 //! `hookgate demo`: everything on one machine in one terminal, told as it happens.
 
 mod killed;
+mod recovered;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -170,7 +171,7 @@ impl Story {
     fn tell(&self) -> anyhow::Result<()> {
         style::print(format!(
             "\n{}\n  A gateway on {}, in front of a backend on {} that nobody changed.\n",
-            Paint::Bold.on("Hookgate, in seven steps"),
+            Paint::Bold.on("Hookgate, in eight steps"),
             Paint::Cyan.on(&self.gateway),
             Paint::Cyan.on(&self.backend),
         ));
@@ -201,7 +202,8 @@ impl Story {
         )?;
         self.unknown_route(5)?;
         self.metrics(6)?;
-        self.killed(7)
+        self.killed(7)?;
+        self.recovered(8)
     }
 
     /// The backend is down, events come, the gateway is killed; nothing is missing.
@@ -250,6 +252,58 @@ impl Story {
         style::print(format!(
             "   {}",
             Paint::Green.on("all five, in their order, each once")
+        ));
+        Ok(())
+    }
+
+    /// Half of the webhooks never come; a poll finds what is missing, and nothing comes twice.
+    fn recovered(&self, step: u8) -> anyhow::Result<()> {
+        self.title(
+            step,
+            "Half of Stripe's webhooks never come, and a poll finds them",
+        );
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("hookgate.yaml");
+        let toy = recovered::ToyStripe::default();
+        let (api, backend) = (toy.start()?, killed::unused_address()?);
+        std::fs::write(&file, recovered::configuration(api, backend, STRIPE_SECRET))?;
+        let asked = killed::come_up(backend)?;
+        let gateway = killed::Process::start(&file)?;
+        toy.wait()?;
+        let url = format!("http://{}/hooks/stripe", gateway.address);
+        for number in 1..=6 {
+            let now = SystemClock.now();
+            let body = toy.happens(&format!("evt_{number}"), now);
+            if number % 2 == 0 {
+                continue;
+            }
+            let secret = Secret::new(STRIPE_SECRET);
+            let head = send::sign(self.preset("stripe")?, &secret, &url, body.as_bytes(), now)?;
+            let received = self
+                .runtime
+                .block_on(send::send(&url, &head, &body.into()))?;
+            // What a poll has found first is known.
+            ensure!(
+                matches!(received.status, 200 | 202),
+                "expected 202, found {}",
+                received.status
+            );
+        }
+        self.say("six payments are refunded; the webhooks of three of them are lost on the way");
+        let arrived = killed::next(&asked, 6)?;
+        let found = arrived.iter().filter(|one| one.is_found).count();
+        for number in 1..=6 {
+            let id = format!("\"evt_{number}\"");
+            let times = arrived.iter().filter(|one| one.body.contains(&id)).count();
+            ensure!(times == 1, "evt_{number} arrived {times} times");
+        }
+        ensure!(found >= 3, "a poll has found {found} of them");
+        self.say(&format!(
+            "the backend has all six, {found} of them found by the poll, signed as Stripe signs"
+        ));
+        style::print(format!(
+            "   {}",
+            Paint::Green.on("none is missing, none came twice")
         ));
         Ok(())
     }

@@ -92,8 +92,9 @@ impl Drop for Logging {
 struct Lines {
     gathered: Mutex<Gathered>,
     some: Condvar,
-    /// Held while writing, so that lines keep their order.
-    output: Mutex<()>,
+    /// Held while writing, so that lines keep their order. It has room that was used before: new room
+    /// for each time would be cleared by the system first.
+    output: Mutex<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -122,10 +123,12 @@ impl Lines {
     }
 
     fn flush(&self) {
-        let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = mem::take(&mut self.lock().bytes);
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut *output, &mut self.lock().bytes);
         // A log that cannot be written has nowhere to say so.
-        let _ = io::stderr().write_all(&bytes);
+        let _ = io::stderr().write_all(&output);
+        output.clear();
+        output.shrink_to(2 * GATHERED_BYTES_MAX);
     }
 
     fn write_out(&self) {

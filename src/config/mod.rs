@@ -91,6 +91,12 @@ impl Config {
         self.sources.iter().map(|source| &*source.name)
     }
 
+    /// The names of all routes with an inbox.
+    pub fn inbox_names(&self) -> impl Iterator<Item = &str> {
+        let routes = self.routes.iter().filter(|route| route.inbox.is_some());
+        routes.map(|route| route.name.as_str())
+    }
+
     /// The names of all backends.
     pub fn backend_names(&self) -> impl Iterator<Item = &str> {
         self.backends.iter().map(|backend| backend.name.as_str())

@@ -337,7 +337,8 @@ impl Node {
                     }
                     if text.contains(&mark) {
                         *text = text.replace(&mark, value.text());
-                        self.span = value.span;
+                        // What the route says is easier to find than the preset's name.
+                        self.span = self.span.max(value.span);
                     }
                 }
             }

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -32,6 +33,8 @@ pub const LIMIT_MAX: usize = 500;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The most consumers of all inboxes.
 const CONSUMERS_MAX: usize = 10_000;
+/// The most consumers that look into the store at once.
+const READS_MAX: usize = 4;
 /// The longest name of a consumer.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -63,6 +66,17 @@ pub enum Start {
     At(Timestamp),
     /// With what stands behind an offset.
     Behind(i64),
+}
+
+impl Start {
+    /// Reads `earliest`, `latest` or a time in RFC 3339.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "earliest" => Some(Self::Earliest),
+            "latest" => Some(Self::Latest),
+            time => time.parse().ok().map(Self::At),
+        }
+    }
 }
 
 /// Events that were handed out.
@@ -104,6 +118,8 @@ pub struct Reader {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     consumers: Mutex<HashMap<Key, Arc<AsyncMutex<Option<Consumer>>>>>,
+    /// How many look into the store at once: an arrival wakes all who wait.
+    turns: Semaphore,
 }
 
 /// What a reader asks for.
@@ -126,6 +142,7 @@ impl Reader {
             store,
             clock,
             consumers: Mutex::default(),
+            turns: Semaphore::new(READS_MAX),
         }
     }
 
@@ -135,25 +152,27 @@ impl Reader {
     /// [`InboxError`].
     pub async fn read(&self, inbox: &Inbox, asked: Asked<'_>) -> Result<Handed, InboxError> {
         let mut arrivals = self.store.arrivals(&inbox.route);
-        let deadline = tokio::time::Instant::now() + asked.wait;
-        loop {
-            arrivals.mark_unchanged();
-            let handed = self.hand_out(inbox, &asked).await?;
-            if !handed.events.is_empty() {
-                return Ok(handed);
-            }
-            // What somebody else has may come back, too.
-            let until = deadline.min(tokio::time::Instant::now() + inbox.lease);
-            let waited = tokio::time::timeout_at(until, arrivals.changed()).await;
-            if waited.is_err() && tokio::time::Instant::now() >= deadline {
-                return Ok(handed);
-            }
+        let handed = self.hand_out(inbox, &asked).await?;
+        if !handed.events.is_empty() || asked.wait.is_zero() {
+            return Ok(handed);
         }
+        let arrived = async {
+            loop {
+                // What somebody else has may come back, too.
+                let _ = timeout(inbox.lease, arrivals.changed()).await;
+                let handed = self.hand_out(inbox, &asked).await?;
+                if !handed.events.is_empty() {
+                    return Ok(handed);
+                }
+            }
+        };
+        timeout(asked.wait, arrived).await.unwrap_or(Ok(handed))
     }
 
     async fn hand_out(&self, inbox: &Inbox, asked: &Asked<'_>) -> Result<Handed, InboxError> {
         let known = self.known(inbox, asked.consumer)?;
         let mut known = known.lock().await;
+        let _turn = self.turns.acquire().await;
         let consumer = self.loaded(inbox, asked.consumer, &mut known).await?;
         let now = self.clock.now();
         let grant = consumer.grant(asked.lease, inbox.is_shared, now)?;
@@ -264,6 +283,7 @@ impl Reader {
         offset: i64,
         limit: usize,
     ) -> Result<Vec<(i64, Arc<Event>)>, InboxError> {
+        let _turn = self.turns.acquire().await;
         Ok(self.store.behind(&inbox.route, offset, limit).await?)
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{Inbox, InboxError, Reader};
 use crate::secret::Secret;
@@ -19,6 +20,8 @@ const LIMIT_MAX: usize = 100;
 const OFFSET_BEYOND: i64 = 10;
 /// The longest that a request is held.
 const WAIT_MAX: Duration = Duration::from_secs(50);
+/// How often is looked whether a newer request has come.
+const LOOKED_EVERY: Duration = Duration::from_millis(500);
 /// How many events are looked through at once for those that an offset confirms.
 const LOOKED_MAX: usize = 500;
 
@@ -88,26 +91,37 @@ impl Reader {
         let is_newest = || facade.newest.load(Ordering::SeqCst) == mine;
         self.confirm(inbox, asked.offset).await?;
         let mut arrivals = self.arrivals(inbox);
-        let deadline = tokio::time::Instant::now() + asked.timeout;
-        loop {
-            arrivals.mark_unchanged();
-            if !is_newest() {
-                return Ok(Updates::Terminated);
+        let found = self.waiting(inbox, asked.limit).await?;
+        if !found.is_empty() || asked.timeout.is_zero() {
+            return Ok(Updates::Found(found));
+        }
+        let arrived = async {
+            while is_newest() {
+                let _ = timeout(LOOKED_EVERY, arrivals.changed()).await;
+                let found = self.waiting(inbox, asked.limit).await?;
+                if !found.is_empty() && is_newest() {
+                    return Ok(Updates::Found(found));
+                }
             }
+            Ok(Updates::Terminated)
+        };
+        let none = Ok(Updates::Found(Vec::new()));
+        timeout(asked.timeout, arrived).await.unwrap_or(none)
+    }
+
+    /// Updates that were not confirmed. What is none is nothing for a bot, and is passed over.
+    async fn waiting(&self, inbox: &Inbox, limit: usize) -> Result<Vec<Value>, InboxError> {
+        loop {
             let from = self.offset(inbox, CONSUMER).await?;
-            let found = self.behind(inbox, from, asked.limit).await?;
+            let found = self.behind(inbox, from, limit).await?;
             let updates = found.iter().filter_map(|(_, event)| update(&event.body));
             let updates: Vec<Value> = updates.map(|(_, update)| update).collect();
-            if !updates.is_empty() || tokio::time::Instant::now() >= deadline {
-                return Ok(Updates::Found(updates));
+            match found.last() {
+                Some((last, _)) if updates.is_empty() => {
+                    self.skip_to(inbox, CONSUMER, *last).await?;
+                }
+                _ => return Ok(updates),
             }
-            if let (Some((last, _)), true) = (found.last(), updates.is_empty()) {
-                // What is no update is nothing for a bot.
-                self.skip_to(inbox, CONSUMER, *last).await?;
-                continue;
-            }
-            let pause = deadline.min(tokio::time::Instant::now() + Duration::from_millis(500));
-            let _ = tokio::time::timeout_at(pause, arrivals.changed()).await;
         }
     }
 

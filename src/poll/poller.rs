@@ -102,7 +102,10 @@ impl Poller {
     /// How the partitions of a source are.
     pub fn views(&self, source: &str) -> Vec<(Arc<str>, View)> {
         let views = self.lock_views();
-        let of_source = views.iter().filter(|((name, _), _)| **name == *source);
+        let first: Name = (source.into(), "".into());
+        let of_source = views
+            .range(first..)
+            .take_while(|((name, _), _)| **name == *source);
         of_source
             .map(|((_, partition), view)| (partition.clone(), view.clone()))
             .collect()

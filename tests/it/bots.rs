@@ -20,6 +20,7 @@ use crate::support::provider::Provider;
 
 mod facade;
 mod telegram;
+mod vk;
 
 /// What bots ask for in the header of a webhook.
 const SECRET: &str = "a-secret-of-the-tests";

@@ -289,7 +289,7 @@ async fn the_demo_tells_the_whole_story_and_ends() {
     assert_eq!((finished.code, &finished.stderr[..]), (Some(0), ""));
     let mut rest = &finished.stdout[..];
     for part in [
-        "Hookgate, in seven steps",
+        "Hookgate, in eight steps",
         "1. GitHub pushes, signed\n   200 OK  accepted\n",
         "bytes at /hooks/github, with the provider's own signature header\n",
         "2. Stripe reports a payment, signed\n   200 OK  accepted\n",
@@ -303,6 +303,8 @@ async fn the_demo_tells_the_whole_story_and_ends() {
         "hookgate_requests_total{",
         "7. ",
         "all five, in their order, each once",
+        "8. Half of Stripe's webhooks never come, and a poll finds them\n",
+        "none is missing, none came twice",
     ] {
         let at = rest.find(part);
         assert!(

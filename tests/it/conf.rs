@@ -24,10 +24,11 @@ const CANARY: &str = "canary";
 const UPDATE: &str = "UPDATE_EXPECTED";
 
 /// The secrets that the examples ask for.
-const SECRETS: [(&str, &str); 29] = [
+const SECRETS: [(&str, &str); 32] = [
     ("ANN_TOKEN", "hookgate-example-token-of-ann"),
     ("BANK", "hookgate-example-signing-key"),
     ("BILLING", "whsec_hookgateExampleBilling"),
+    ("CI", "hookgate-example-secret-of-ci"),
     ("DASHBOARD_TOKEN", "hookgate-example-token-to-look"),
     ("ERP", "hookgate-example-password"),
     ("GITHUB", "It's a Secret to Everybody"),
@@ -38,6 +39,7 @@ const SECRETS: [(&str, &str); 29] = [
     ("GITLAB_SIGNING", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ("LEDGER", "whsec_plJ3nmyCDGBKInavdOK15jsl"),
     ("LEGACY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ("READER", "hookgate-example-token-of-readers"),
     ("SCRIPTS", "hookgate-example-bearer"),
     ("SHOPIFY", "hush"),
     ("SLACK", "8f742231b10e8888abcd99yyyzzz85a5"),
@@ -51,6 +53,7 @@ const SECRETS: [(&str, &str); 29] = [
     ("TELEGRAM_APP", "hookgate_example_app_token"),
     ("TELEGRAM_BOT", "110201543:hookgate-example-bot"),
     ("VK", "hookgate-example-token-of-vk"),
+    ("VK_APP", "hookgate-example-secret-of-callbacks"),
     ("WAREHOUSE", "hookgate-example-key"),
     ("WHATSAPP", "hookgate-example-app-secret"),
     ("WHATSAPP_VERIFY", "hookgate-example-verify-token"),

@@ -29,6 +29,7 @@ mod examples;
 mod fakes;
 mod gaps;
 mod lists;
+mod native;
 mod ranges;
 mod snapshots;
 

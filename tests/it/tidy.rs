@@ -27,7 +27,7 @@ const LONG: [(&str, usize); 1] = [("tests/it/support/backend.rs", 650)];
 
 /// Which module may use which. A file belongs to the longest name that fits; a name that has no
 /// row here is no module. Stages never import `config`, and do not know each other's adapters.
-const IMPORTS: [(&str, &[&str]); 21] = [
+const IMPORTS: [(&str, &[&str]); 22] = [
     ("access", &["secret"]),
     (
         "app",
@@ -92,6 +92,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
             "delivery",
             "event",
             "expr",
+            "inbox",
             "ingress",
             "ingress::service",
             "poll",
@@ -103,16 +104,21 @@ const IMPORTS: [(&str, &[&str]); 21] = [
         ],
     ),
     // Pure: what is stored is a noun to it.
-    ("delivery", &["event", "expr", "signature", "store"]),
+    (
+        "delivery",
+        &["event", "expr", "secret", "signature", "store"],
+    ),
     (
         "dispatch",
         &["clock", "delivery", "metrics", "outbound", "store"],
     ),
     ("event", &[]),
     ("expr", &["secret"]),
+    // It reads the log for others, and knows no request.
+    ("inbox", &["clock", "secret", "store"]),
     (
         "ingress",
-        &["clock", "delivery", "event", "secret", "signature"],
+        &["clock", "delivery", "event", "inbox", "secret", "signature"],
     ),
     // The adapter: the only part of ingress that meets sockets, time and metrics.
     (
@@ -121,6 +127,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
             "clock",
             "delivery",
             "event",
+            "inbox",
             "ingress",
             "metrics",
             "outbound",
@@ -336,6 +343,7 @@ backends: {app: {url: http://127.0.0.1:9}}
 routes:
   r: {webhook: {path: /r}, deliver: {to: app, mode: queue}}
   p: {poll: {request: 'http://127.0.0.1:9/'}, deliver: {to: app}}
+  i: {webhook: {path: /i}, inbox: {tokens: [t]}}
 ";
     let gateway = Gateway::start(yaml).await;
     let exported = exported_metrics(&gateway.metrics().await);

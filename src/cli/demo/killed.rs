@@ -67,6 +67,8 @@ impl Drop for Process {
 /// What a backend was asked.
 pub(super) struct Asked {
     pub(super) attempt: String,
+    /// Whether a poll has found it.
+    pub(super) is_found: bool,
     pub(super) body: String,
 }
 
@@ -88,7 +90,7 @@ pub(super) fn come_up(address: SocketAddr) -> anyhow::Result<mpsc::Receiver<Aske
 fn answer(mut stream: TcpStream) -> anyhow::Result<Asked> {
     stream.set_read_timeout(Some(STEP_TIME_MAX))?;
     let mut lines = BufReader::new(stream.try_clone()?.take(REQUEST_BYTES_MAX));
-    let (mut length, mut attempt) = (0, String::new());
+    let (mut length, mut attempt, mut is_found) = (0, String::new(), false);
     loop {
         let mut line = String::new();
         lines.read_line(&mut line)?;
@@ -101,6 +103,7 @@ fn answer(mut stream: TcpStream) -> anyhow::Result<Asked> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse()?,
             "hookgate-attempt" => value.clone_into(&mut attempt),
+            "hookgate-source" => is_found = true,
             _ => {}
         }
     }
@@ -109,6 +112,7 @@ fn answer(mut stream: TcpStream) -> anyhow::Result<Asked> {
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
     Ok(Asked {
         attempt,
+        is_found,
         body: String::from_utf8_lossy(&body).into_owned(),
     })
 }

@@ -10,7 +10,6 @@ use crate::config::raw::inbox as raw;
 use crate::config::raw::route::Route;
 use crate::inbox::telegram::Facade;
 use crate::inbox::{Inbox, Start};
-use crate::poll::times::Start as StartAt;
 use crate::secret::Secret;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -70,16 +69,12 @@ impl Compiler<'_> {
             return Some(Start::Earliest);
         };
         let text = field.get()?;
-        match (text.as_str(), StartAt::parse(text)) {
-            ("earliest", _) => Some(Start::Earliest),
-            ("latest", _) => Some(Start::Latest),
-            (_, Ok(StartAt::At(time))) => Some(Start::At(time)),
-            _ => {
-                let help = "write `earliest`, `latest`, or a time like 2026-01-31T12:00:00Z";
-                self.fault_with_help(field.span, format!("`{text}` is no start"), help);
-                None
-            }
+        let start = Start::parse(text);
+        if start.is_none() {
+            let help = "write `earliest`, `latest`, or a time like 2026-01-31T12:00:00Z";
+            self.fault_with_help(field.span, format!("`{text}` is no start"), help);
         }
+        start
     }
 
     fn facade(&mut self, field: &Field<raw::Telegram>) -> Option<Facade> {

@@ -4,13 +4,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use self::kept::Kept;
 use super::{Claim, DedupKey, Ledger, Recorded, Settle, Ticket, Waiter};
+
+mod kept;
 
 /// How many keys are remembered.
 pub const KEYS_MAX: usize = 1_000_000;
@@ -29,7 +33,7 @@ pub struct MemoryLedger {
 
 #[derive(Default)]
 struct Table {
-    entries: HashMap<DedupKey, Entry>,
+    entries: HashMap<DedupKey, Entry, KeyHash>,
     /// Settled keys by the moment at which they are forgotten.
     expiry: BinaryHeap<Reverse<(Duration, DedupKey)>>,
     bytes: usize,
@@ -43,9 +47,38 @@ enum Entry {
         until: Duration,
     },
     Settled {
-        answer: Recorded,
+        answer: Kept,
         until: Duration,
     },
+}
+
+/// Keys are hashes already: a part of them is as good as a hash of them. Who could choose one would
+/// have to find many that share eight bytes.
+#[derive(Clone, Copy, Default)]
+struct KeyHash;
+
+/// Takes the last eight bytes that it is given.
+#[derive(Default)]
+struct LastBytes(u64);
+
+impl BuildHasher for KeyHash {
+    type Hasher = LastBytes;
+
+    fn build_hasher(&self) -> LastBytes {
+        LastBytes::default()
+    }
+}
+
+impl Hasher for LastBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl MemoryLedger {
@@ -66,6 +99,7 @@ impl MemoryLedger {
     /// Remembers an event of an earlier process, until `until` (monotonic).
     pub fn restore(&self, key: DedupKey, until: Duration, answer: Recorded) {
         let mut table = self.lock();
+        let answer = Kept::new(&answer);
         table.bytes += cost(&answer);
         table.expiry.push(Reverse((until, key)));
         table.entries.insert(key, Entry::Settled { answer, until });
@@ -84,7 +118,7 @@ impl Ledger for MemoryLedger {
         let mut table = self.lock();
         table.forget(now);
         match table.entries.get_mut(&key) {
-            Some(Entry::Settled { answer, .. }) => Claim::Seen(answer.clone()),
+            Some(Entry::Settled { answer, .. }) => Claim::Seen(answer.recorded()),
             Some(Entry::InFlight { outcome, .. }) => {
                 let outcome = outcome.get_or_insert_with(|| watch::channel(None).0);
                 Claim::InFlight(Waiter(outcome.subscribe()))
@@ -115,14 +149,23 @@ impl Ledger for MemoryLedger {
 
 impl Settle for MemoryLedger {
     fn settle(&self, key: DedupKey, answer: Recorded) {
+        let kept = Kept::new(&answer);
         let mut table = self.lock();
-        let Some(Entry::InFlight { outcome, until }) = table.entries.remove(&key) else {
+        let Some(entry) = table.entries.get_mut(&key) else {
             return;
         };
-        let told = outcome.map(|outcome| (outcome, answer.clone()));
-        table.bytes += cost(&answer);
+        let Entry::InFlight { outcome, until } = entry else {
+            return;
+        };
+        let (outcome, until) = (outcome.take(), *until);
+        let told = outcome.map(|outcome| (outcome, answer));
+        let bytes = cost(&kept);
+        *entry = Entry::Settled {
+            answer: kept,
+            until,
+        };
+        table.bytes += bytes;
         table.expiry.push(Reverse((until, key)));
-        table.entries.insert(key, Entry::Settled { answer, until });
         table.shrink(self.keys_max, self.bytes_max);
         drop(table);
         if let Some((outcome, answer)) = told {
@@ -168,13 +211,8 @@ impl Table {
     }
 }
 
-fn cost(answer: &Recorded) -> usize {
-    let headers = answer
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum::<usize>();
-    KEY_BYTES + headers + answer.body.as_ref().map_or(0, |body| body.len())
+fn cost(answer: &Kept) -> usize {
+    KEY_BYTES + answer.len()
 }
 
 #[cfg(test)]

@@ -26,7 +26,6 @@ use crate::inbox::{Asked, Handed, Inbox, InboxError, LIMIT_MAX, Start};
 use crate::ingress::body::{self, BodyLimits};
 use crate::ingress::gate::Route;
 use crate::ingress::refusal::Refusal;
-use crate::poll::times::Start as StartAt;
 use crate::store::{Event, EventId, Facts};
 
 /// Where inboxes are read.
@@ -467,12 +466,7 @@ fn asked(query: &[(String, String)]) -> Result<Asked<'_>, Reply> {
 fn place(to: &Value) -> Option<Start> {
     match to {
         Value::Number(number) => number.as_i64().map(Start::Behind),
-        Value::String(text) => match (text.as_str(), StartAt::parse(text)) {
-            ("earliest", _) => Some(Start::Earliest),
-            ("latest", _) => Some(Start::Latest),
-            (_, Ok(StartAt::At(time))) => Some(Start::At(time)),
-            _ => None,
-        },
+        Value::String(text) => Start::parse(text),
         _ => None,
     }
 }

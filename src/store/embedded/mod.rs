@@ -505,6 +505,9 @@ impl Store for Embedded {
     }
 
     async fn known(&self, keys: &[DedupClaim], at: Timestamp) -> Result<Vec<bool>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let keys = keys.to_vec();
         self.reading
             .read(move |connection| reader::known(connection, &keys, micros(at)))

@@ -107,8 +107,9 @@ impl Vk {
 pub(super) fn stripe(events: &Rows) -> impl Fn(&Asked) -> Answer + Send + Sync + use<> {
     let events = events.clone();
     move |asked| {
-        let basic = asked.header("authorization").unwrap_or_default();
-        if asked.path != "/v1/events" || !basic.starts_with("Basic ") {
+        let given = asked.header("authorization").unwrap_or_default();
+        let is_known = given.starts_with("Basic ") || given.starts_with("Bearer ");
+        if asked.path != "/v1/events" || !is_known {
             return Answer::new(401)
                 .with_json(&json!({"error": {"type": "invalid_request_error"}}));
         }
@@ -126,6 +127,10 @@ pub(super) fn stripe(events: &Rows) -> impl Fn(&Asked) -> Answer + Send + Sync +
                 }
             }
         }
+        if let Some(after) = asked.param("starting_after") {
+            let place = all.iter().position(|one| one["id"] == after);
+            all.truncate(place.expect("an event that it has listed"));
+        }
         let types: Vec<_> = asked
             .query
             .iter()
@@ -139,7 +144,9 @@ pub(super) fn stripe(events: &Rows) -> impl Fn(&Asked) -> Answer + Send + Sync +
             None => drop(all.drain(..all.len().saturating_sub(limit))),
         }
         all.reverse();
-        Answer::json(&json!({"object": "list", "data": all, "has_more": has_more}))
+        Answer::json(
+            &json!({"object": "list", "url": "/v1/events", "data": all, "has_more": has_more}),
+        )
     }
 }
 

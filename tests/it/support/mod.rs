@@ -30,6 +30,7 @@ pub mod provider;
 pub mod sdk;
 pub mod tls;
 pub mod upstream;
+pub mod vk;
 
 use std::io;
 use std::time::Duration;

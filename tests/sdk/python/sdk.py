@@ -9,6 +9,7 @@ itself) is all that is written out.
     python sdk.py sign PROVIDER   one JSON document in, one out
     python sdk.py sign-many       JSON lines in, JSON lines out, in order
     python sdk.py verify-many     JSON lines in, JSON lines out, in order
+    python sdk.py list-many       JSON lines in ({provider, url, key}), the ids of all events out
 
 `sdk.mjs` beside this folder speaks the same protocol for the Node SDKs.
 """
@@ -540,6 +541,14 @@ def verify_line(line):
     return verify(provider, secret, headers, body, now, document.get("url"))
 
 
+def list_line(line):
+    """Pages through everything with the SDK's own iterator."""
+    document = json.loads(line)
+    client = stripe.StripeClient(document["key"], base_addresses={"api": document["url"]})
+    events = client.v1.events.list({"limit": 3})
+    return {"ids": [event.id for event in events.auto_paging_iter()]}
+
+
 def emit(document):
     print(json.dumps(document), flush=True)
 
@@ -551,6 +560,7 @@ def main():
     commands.add_parser("sign").add_argument("provider", choices=SDKS)
     commands.add_parser("sign-many")
     commands.add_parser("verify-many")
+    commands.add_parser("list-many")
     args = parser.parse_args()
     if args.command == "backend":
         backend()
@@ -558,6 +568,8 @@ def main():
         emit(sign(args.provider, json.load(sys.stdin)))
     elif args.command == "sign-many":
         each_line(sign_line)
+    elif args.command == "list-many":
+        each_line(list_line)
     else:
         each_line(verify_line)
 
