@@ -49,6 +49,32 @@ def refuse(group, count):
             pass
 
 
+def kept(group):
+    return ask(group, "/replays", {"filter": {}, "preview": True})["found"]
+
+
+def forgetting(group, waits):
+    """Intake while everything in the log is forgotten: it was kept for long enough."""
+    conf = f"{group.folder}/hookgate.yaml"
+    with open(conf, encoding="utf-8") as file:
+        text = file.read()
+    write(group.folder, "hookgate.yaml", text.replace("store: {", "store: {keep: 1s, "))
+    with group:
+        time.sleep(1)
+        before, bytes_before = kept(group), group.metric("hookgate_store_bytes")
+        during = waits()
+        left = kept(group)
+    # What a process has begun is gone on with by the next one.
+    write(group.folder, "hookgate.yaml", text)
+    with group:
+        time.sleep(1)
+        after = waits()
+        bytes_after = group.metric("hookgate_store_bytes")
+    return [f"While the log is forgotten, {before - left:,} events of {before:,} in that time: "
+            f"p50 / p99 {during[0]:.2f} / {during[1]:.2f} ms; without {after[0]:.2f} / {after[1]:.2f} ms. "
+            f"The files went from {bytes_before / 2**20:,.0f} to {bytes_after / 2**20:,.0f} MiB."]
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--events", type=int, default=1_000_000)
@@ -119,6 +145,7 @@ def main():
                 ask(group, f"/replays/{replay['id']}/cancel", {})
                 lines.append(f"{done['events']:,} events were replayed {time.monotonic() - started:.0f} s later, "
                              f"{done['deliveries']:,} deliveries made of them.")
+            lines += forgetting(group, waits)
             shutil.rmtree(group.folder)
     table = "\n".join(lines)
     print(table)

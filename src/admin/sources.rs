@@ -235,7 +235,7 @@ impl NewRange {
         }
         Ok(Range {
             partition: self.partition,
-            again: Again::new(from, to, self.force),
+            again: Again::new(from, to, self.force, now),
         })
     }
 }

@@ -403,6 +403,12 @@ impl Office {
         }
         for (settlement, claimed) in ended.settled {
             self.count(&settlement.next, &claimed, dispatcher);
+            if let Some(follows) = &settlement.follows {
+                let backends = follows.deliveries.iter().map(|one| one.backend.clone());
+                let backends: Vec<Arc<str>> = backends.collect();
+                let route = &follows.event.route;
+                dispatcher.metrics.count_queued(route, &backends);
+            }
             // The receiver lives as long as the office.
             let _ = self.outcomes.send(settlement).await;
         }

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::asking::Stop;
 use super::items::{Extracted, Row};
+use super::keys::digest;
 use super::page::Order;
 use super::position::Position;
 use super::reading::{Ended, Reading};
 use super::walk::Next;
+use crate::event::keys::front;
 
 /// So many polls may fail in a row before a range is given up: the source itself must go on.
 pub const FAILURES_MAX: u32 = 3;
@@ -28,6 +30,8 @@ pub struct Again {
     /// Whether items become events that were found before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_forced: bool,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
     /// How far it is read; `None` = it was not begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
@@ -57,11 +61,17 @@ pub struct End {
 
 impl Again {
     /// A range that was not begun.
-    pub fn new(from: Option<Timestamp>, to: Option<Timestamp>, is_forced: bool) -> Self {
+    pub fn new(
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        is_forced: bool,
+        asked_at: Timestamp,
+    ) -> Self {
         Self {
             from,
             to,
             is_forced,
+            asked_at,
             position: None,
             new: 0,
             duplicates: 0,
@@ -90,6 +100,16 @@ impl Again {
             }
             None => self.to.is_none(),
         }
+    }
+
+    /// What an item of it is known by: by force, by a key of this reading alone, since pages overlap and
+    /// a crash repeats one.
+    pub(super) fn key(&self, key: [u8; 16]) -> [u8; 16] {
+        if !self.is_forced {
+            return key;
+        }
+        let asked_at = self.asked_at.to_string();
+        front(&digest([&b"again"[..], asked_at.as_bytes(), &key]))
     }
 
     /// Whether what follows this page lies behind the range.
@@ -159,7 +179,10 @@ impl Reading<'_> {
             again.end = Some(end);
             again.position = None;
         }
-        self.keep().await
+        let had_staged = !self.attic.staged.is_empty();
+        self.attic.staged.clear();
+        let attic = had_staged.then(|| self.attic.text());
+        self.advance(Vec::new(), Vec::new(), attic).await
     }
 }
 
@@ -174,7 +197,7 @@ mod tests {
     #[test]
     fn a_range_has_both_its_ends() {
         let check = |from: Option<i64>, to: Option<i64>, time: Option<i64>, expected: bool| {
-            let again = Again::new(from.map(at), to.map(at), false);
+            let again = Again::new(from.map(at), to.map(at), false, at(0));
             assert_eq!(
                 again.wants(time.map(at)),
                 expected,
@@ -199,10 +222,10 @@ mod tests {
                 at: at(7),
                 given_up: Some("why".to_owned()),
             }),
-            ..Again::new(Some(at(1)), Some(at(2)), true)
+            ..Again::new(Some(at(1)), Some(at(2)), true, at(3))
         };
         let text = serde_json::to_string(&again).unwrap();
         assert_eq!(serde_json::from_str::<Again>(&text).unwrap(), again);
-        assert!(!again.is_open() && Again::new(None, None, false).is_open());
+        assert!(!again.is_open() && Again::new(None, None, false, at(0)).is_open());
     }
 }

@@ -141,7 +141,10 @@ impl Reading<'_> {
                 (Take::Since(from), None) => found.time.is_none_or(|time| time >= from),
                 (Take::Learn, None) => false,
             };
-            let staged = Staged::of(found, self.source, self.partition);
+            let mut staged = Staged::of(found, self.source, self.partition);
+            if let Some(again) = self.state.again.as_ref().filter(|_| self.is_again) {
+                staged.key = again.key(staged.key);
+            }
             match is_wanted {
                 true => wanted.push(staged),
                 false => {
@@ -233,7 +236,7 @@ impl Reading<'_> {
     }
 
     /// One step of the store.
-    async fn advance(
+    pub(super) async fn advance(
         &mut self,
         found: Vec<Staged>,
         learned: Vec<DedupClaim>,
@@ -241,10 +244,9 @@ impl Reading<'_> {
     ) -> Result<(), Stop> {
         let now = self.tools.clock.now();
         let known_at = self.known_at(now);
-        let is_forced = self.range().is_some_and(|again| again.is_forced);
-        let claiming = match &self.source.changes {
-            None if !is_forced => Claiming::Yes,
-            _ => Claiming::No,
+        let claiming = match self.source.changes {
+            Some(_) => Claiming::No,
+            None => Claiming::Yes,
         };
         let has_found = !found.is_empty();
         let accept = |staged| found::accept(staged, self.source, self.partition, claiming, now);

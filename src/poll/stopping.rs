@@ -95,7 +95,6 @@ impl Reading<'_> {
         };
         let Some(why) = why else { return Err(stop) };
         let why = self.source.masker.mask(&why);
-        self.attic.staged.clear();
         match self.end_again(Some(why)).await {
             Ok(()) => Ok(Ended::More),
             Err(stop) => Err(stop),

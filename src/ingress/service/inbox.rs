@@ -143,6 +143,9 @@ impl Inboxes {
         }
         let called = path.strip_prefix(BOT_PREFIX).filter(|_| self.has_bots)?;
         let (token, method) = called.split_once('/')?;
+        if !method.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return None;
+        }
         let mut inboxes = self.by_route.values();
         let bot = inboxes.find_map(|inbox| {
             let facade = inbox.telegram.as_ref()?;
