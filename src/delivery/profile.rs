@@ -77,11 +77,11 @@ impl Profile {
             }
             Self::GitHub => {
                 let item = item()?;
-                let name = github_name(item["type"].as_str()?);
+                let name = github_name(item.get("type")?.as_str()?);
                 head.headers.set("X-GitHub-Event", name);
                 let id = facts.provider_event_id.clone().unwrap_or_default();
                 head.headers.set("X-GitHub-Delivery", id);
-                github_payload(item)
+                github_payload(&item)
             }
         };
         Some((head, body.to_string().into()))
@@ -122,32 +122,35 @@ fn github_name(kind: &str) -> String {
 }
 
 /// The body of a GitHub webhook: the payload, with who and where as far as the list tells.
-fn github_payload(mut item: Value) -> Value {
-    let mut payload = match item["payload"].take() {
+fn github_payload(item: &Value) -> Value {
+    let part = |pointer: &str| item.pointer(pointer).cloned().unwrap_or_default();
+    let mut payload = match part("/payload") {
         Value::Object(payload) => payload,
         _ => Map::new(),
     };
-    let full_name = item["repo"]["name"].as_str().unwrap_or_default().to_owned();
-    let (owner, name) = full_name.split_once('/').unwrap_or(("", &full_name));
+    let full_name = part("/repo/name");
+    let full_name = full_name.as_str().unwrap_or_default();
+    let (owner, name) = full_name.split_once('/').unwrap_or(("", full_name));
     let repository = json!({
-        "id": item["repo"]["id"],
+        "id": part("/repo/id"),
         "name": name,
         "full_name": full_name,
-        "private": !item["public"].as_bool().unwrap_or(true),
+        "private": !part("/public").as_bool().unwrap_or(true),
         "owner": {"login": owner},
-        "url": item["repo"]["url"],
+        "url": part("/repo/url"),
         "html_url": format!("https://github.com/{full_name}"),
     });
     let sender = json!({
-        "login": item["actor"]["login"],
-        "id": item["actor"]["id"],
-        "avatar_url": item["actor"]["avatar_url"],
-        "url": item["actor"]["url"],
+        "login": part("/actor/login"),
+        "id": part("/actor/id"),
+        "avatar_url": part("/actor/avatar_url"),
+        "url": part("/actor/url"),
     });
     payload.insert("repository".to_owned(), repository);
     payload.insert("sender".to_owned(), sender);
-    if item["org"].is_object() {
-        payload.insert("organization".to_owned(), item["org"].take());
+    let organization = part("/org");
+    if organization.is_object() {
+        payload.insert("organization".to_owned(), organization);
     }
     Value::Object(payload)
 }

@@ -163,7 +163,7 @@ impl Reader {
 /// An update and its id; `None` = the body is none.
 fn update(body: &[u8]) -> Option<(i64, Value)> {
     let update: Value = serde_json::from_slice(body).ok()?;
-    let id = update["update_id"].as_i64()?;
+    let id = update.get("update_id")?.as_i64()?;
     Some((id, update))
 }
 

@@ -39,7 +39,7 @@ routes:
 async fn came(gateway: &Gateway, ids: impl IntoIterator<Item = i64>) {
     for id in ids {
         let body = json!({"id": id}).to_string();
-        let request = Request::post("/orders").header("X-Number", &id.to_string());
+        let request = Request::post("/orders").header("X-Number", id.to_string());
         let answer = send(gateway.addr(), &request.body(body)).await;
         assert_eq!(answer.status, 202, "{}", answer.text());
     }
