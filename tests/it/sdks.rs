@@ -28,10 +28,16 @@ use crate::support::client::{Client, Request};
 use crate::support::gateway::Gateway;
 use crate::support::sdk::Sdk;
 
-const SMALL: &str =
-    r#"{"id":"evt_1","object":"event","type":"charge.succeeded","data":{"amount":1999}}"#;
+/// Holds what each SDK reads once it takes the signature for genuine.
+const SMALL: &str = concat!(
+    r#"{"id":"evt_1","object":"event","type":"charge.succeeded","data":{"amount":1999},"#,
+    r#""event":{"id":"evt_1","type":"charge:confirmed"},"events":[],"#,
+    r#""payload":{"resource_type":"check","action":"check.completed"}}"#,
+);
 const UNICODE: &str = concat!(
     r#"{ "id": "evt_2", "object": "event", "type": "customer.updated","#,
+    r#" "event": {"id": "evt_2", "type": "charge:failed"}, "events": [],"#,
+    r#" "payload": {"resource_type": "check", "action": "check.completed"},"#,
     r#" "data": {"text": "Zażółć gęślą jaźń, 日本語, 🦀", "n": 1.10,"#,
     r#" "escaped": "\u00e9\u0142 \ud83e\udd80 \u2028 \/ <\/b>"} }"#,
     "\n"
@@ -55,11 +61,18 @@ const STANDARD_SECRET: (&str, &str) = (
 const PLAIN: (&str, &str) = ("8f742231b10e8888abcd99yyyzzz85a5", "another signing secret");
 
 #[rustfmt::skip]
-const PARTIES: [Party; 10] = [
+const PARTIES: [Party; 17] = [
     party(Sdk::Python, "stripe", "stripe", true, STRIPE),
     party(Sdk::Python, "slack", "slack", true, PLAIN),
     party(Sdk::Python, "standardwebhooks", "standardwebhooks", true, STANDARD_SECRET),
     party(Sdk::Python, "svix", "svix", true, STANDARD_SECRET),
+    party(Sdk::Python, "coinbase_commerce", "coinbase_commerce", false, PLAIN),
+    party(Sdk::Python, "gocardless", "gocardless", false, PLAIN),
+    party(Sdk::Python, "onfido", "onfido", false, PLAIN),
+    party(Sdk::Python, "razorpay", "razorpay", false, PLAIN),
+    party(Sdk::Python, "resend", "resend", true, STANDARD_SECRET),
+    party(Sdk::Python, "viber", "viber", false, PLAIN),
+    party(Sdk::Python, "workos", "workos", true, PLAIN),
     party(Sdk::Node, "github", "github", false, PLAIN),
     party(Sdk::Node, "shopify", "shopify", false, PLAIN),
     party(Sdk::Node, "shopify_events", "shopify", false, PLAIN),

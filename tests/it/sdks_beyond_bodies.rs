@@ -1,5 +1,5 @@
 //! The official SDKs of providers that sign more than the body, or with a private key: Twilio,
-//! Square, Discord, SendGrid, and LINE and Paddle beside them.
+//! Square, HubSpot, Discord, Telnyx, SendGrid, and LINE and Paddle beside them.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,6 +33,7 @@ const SMS: &str = "MessageSid=evt_1&Body=1%2B1%3D2+%F0%9F%A6%80&FromZip=&Media=b
 
 const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
 const ED25519_PUBLIC: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+const ED25519_BASE64: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 const P256: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgup1KunaU4fzI/Dsn\nEzvJ7AmC6qHY/zN8j3HCSztxGbKhRANCAATeV9FKiCK6i3d9oMzjSH+FMr87P8c/\nEmnTY6m+nVAKUaSWbdDZsWklC8kQvJnKb5w1LAcJTU7sA5VIw4vuQhkZ\n-----END PRIVATE KEY-----\n";
 const P256_PUBLIC: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE3lfRSogiuot3faDM40h/hTK/Oz/HPxJp02Opvp1QClGklm3Q2bFpJQvJELyZym+cNSwHCU1O7AOVSMOL7kIZGQ==";
 
@@ -49,14 +50,16 @@ struct Party {
 const SHARED: (&str, &str) = ("a shared secret", "a shared secret");
 
 #[rustfmt::skip]
-const PARTIES: [Party; 8] = [
+const PARTIES: [Party; 10] = [
     party("twilio", "twilio", FORM, SMS, SHARED),
     party("twilio_sha256", "twilio", FORM, SMS, SHARED),
     party("twilio_json", "twilio", JSON, OBJECT, SHARED),
     party("square", "square", JSON, OBJECT, SHARED),
+    party("hubspot", "hubspot", JSON, OBJECT, SHARED),
     party("line", "line", JSON, OBJECT, SHARED),
     party("paddle", "paddle", JSON, OBJECT, SHARED),
     party("discord", "discord", JSON, OBJECT, (ED25519, ED25519_PUBLIC)),
+    party("telnyx", "telnyx", JSON, OBJECT, (ED25519, ED25519_BASE64)),
     party("sendgrid", "sendgrid", JSON, TEXT, (P256, P256_PUBLIC)),
 ];
 
@@ -78,7 +81,7 @@ const fn party(
 
 impl Party {
     fn signs_url(&self) -> bool {
-        matches!(self.preset, "twilio" | "square")
+        matches!(self.preset, "twilio" | "square" | "hubspot")
     }
 
     fn public_url(&self) -> String {
@@ -98,6 +101,7 @@ impl Party {
     fn other_secret(&self) -> &'static str {
         match self.preset {
             "discord" => "8836e44bca28e3e2f71b9959b8cf10d3e26fb53e02cf3eee67b44a89df211a93",
+            "telnyx" => "iDbkS8oo4+L3G5lZuM8Q0+JvtT4Czz7uZ7RKid8hGpM=",
             "sendgrid" => {
                 "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEtUWrdTH/OpkNEjywlX98G+ZFaXEMEdh7Ghs8XqBlQ5KVKCq5kQFnA0XJEQLFxo8Ug4WfWQRv4xG1K7Q0c1hVbw=="
             }

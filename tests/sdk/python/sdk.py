@@ -27,7 +27,6 @@ import uuid
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
-from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
 import discord_interactions
@@ -45,9 +44,8 @@ import werkzeug.datastructures
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-
-class Refused(Exception):
-    """An SDK that answers False, rather than raising, did so."""
+from asking import Refused, clock_at, expected_by
+from verifiers import VERIFIERS
 
 
 class Stripe:
@@ -139,22 +137,6 @@ class Svix(StandardWebhooks):
 # (backend: SDK_URL_{PROVIDER}, and the query of the request); a signer of JSON gives it back with
 # the query that it added. The `secret` of a signer is a PKCS#8 private key in PEM where the secret
 # of a verifier is a public key.
-
-
-def expected_by(verify):
-    """The signature that an SDK without a signer compares with, taken from its own comparison."""
-    compared = []
-
-    def compare(one, other):
-        compared.extend(value for value in (one, other) if value not in ("?", b"?"))
-        return False
-
-    with mock.patch("hmac.compare_digest", compare), mock.patch.object(
-        sys.modules["paddle_billing.Notifications.PaddleSignature"], "compare_digest", compare
-    ), contextlib.suppress(Exception):
-        verify("?")
-    (signature,) = compared
-    return signature.decode() if isinstance(signature, bytes) else signature
 
 
 class Twilio:
@@ -366,9 +348,10 @@ SDKS = {
     "twilio": Twilio,
     "twilio_json": TwilioJson,
     "twilio_sha256": TwilioSha256,
+    **VERIFIERS,
 }
 
-SIGN_THE_URL = ("square", "twilio", "twilio_json", "twilio_sha256")
+SIGN_THE_URL = ("hubspot", "square", "twilio", "twilio_json", "twilio_sha256")
 
 
 class SignRequest:
@@ -417,26 +400,6 @@ def fold(headers):
         name = name.lower()
         folded[name] = f"{folded[name]}, {value}" if name in folded else value
     return folded
-
-
-@contextlib.contextmanager
-def clock_at(now):
-    """Shows the SDKs another time, for recorded vectors. Not for use among threads."""
-    if now is None:
-        yield
-        return
-
-    class Frozen(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return cls.fromtimestamp(now, tz)
-
-    with mock.patch("time.time", lambda: now), mock.patch(
-        "slack_sdk.signature.time", lambda: now
-    ), mock.patch("standardwebhooks.webhooks.datetime", Frozen), mock.patch.object(
-        sys.modules["paddle_billing.Notifications.Verifier"], "time", lambda: now
-    ):
-        yield
 
 
 class Receiver(BaseHTTPRequestHandler):
