@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The most files of one corpus, and the most bytes of one file: these are seeds, not findings.
-const FILES_MAX: usize = 20;
+const FILES_MAX: usize = 160;
 const FILE_BYTES_MAX: usize = 2048;
 /// Writes the seeds that are made of presets instead of comparing them.
 const UPDATE: &str = "UPDATE_EXPECTED";

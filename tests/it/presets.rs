@@ -156,6 +156,17 @@ fn every_preset_says_what_it_is_and_where_that_is_documented() {
     }
 }
 
+#[test]
+fn the_readme_names_every_provider() {
+    let readme = include_str!("../../README.md").to_lowercase();
+    let (_, section) = readme.split_once("## providers").unwrap();
+    let (list, _) = section.split_once("```").unwrap();
+    for CompiledProvider { preset, .. } in all() {
+        let title = preset.title.to_lowercase();
+        assert!(list.contains(&title), "{title}");
+    }
+}
+
 /// The schemes that the secret fits, as a configuration file would have them.
 fn keyed(preset: &Preset, secret: &Secret) -> Vec<(Scheme, Vec<Key>)> {
     let fit = |scheme: &Scheme| {
