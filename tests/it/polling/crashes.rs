@@ -171,7 +171,8 @@ async fn what_is_on_disk_after_a_crash_is_what_a_poll_goes_on_from() {
         assert_eq!(after, (on_disk > 0).then_some("3"), "{fault}");
         // Only what was on its way to the backend comes twice, under the same id.
         assert!(scene.app.count() <= 3 + delivered, "{fault}");
-        assert!(delivered == 0 || fault == "before_settle:1", "{fault}");
+        // What is on disk may be delivered already, and nothing else.
+        assert!(delivered <= on_disk, "{fault}");
     }
 }
 
