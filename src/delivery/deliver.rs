@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::backend::Backend;
 use super::profile::Profile;
 use super::request::Rewrite;
-use super::retry::Statuses;
+use super::status::Statuses;
 use super::view::view_of;
 use crate::event::{Head, Headers};
 use crate::expr::event::{EventFormula, EventTemplate, Predicate};

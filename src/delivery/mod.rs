@@ -14,6 +14,7 @@ pub mod pauses;
 pub mod profile;
 pub mod request;
 pub mod retry;
+pub mod status;
 pub mod view;
 
 pub use backend::Backend;

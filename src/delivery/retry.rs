@@ -4,12 +4,12 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::backend::Failure;
+use super::status::{NoStatus, Statuses};
 
 /// How often and how long a delivery is tried.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,48 +124,19 @@ impl Outcome {
     }
 }
 
-/// A status or a class of them (`404`, `4xx`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statuses {
-    from: u16,
-    to: u16,
-}
-
-impl Statuses {
-    /// All that say that the backend dislikes what it got.
-    pub const DISLIKES: Self = Self { from: 300, to: 499 };
-
-    /// Whether a status is among them.
-    pub fn contain(&self, status: u16) -> bool {
-        (self.from..=self.to).contains(&status)
+/// Reads statuses to try again on, from 300 to 599.
+///
+/// # Errors
+/// [`StatusError`] when the text names none, or some that are final.
+pub fn tried_again(text: &str) -> Result<Statuses, StatusError> {
+    let statuses: Statuses = text.parse()?;
+    if statuses == Statuses::one(GONE) {
+        return Err(StatusError::Gone);
     }
-}
-
-impl FromStr for Statuses {
-    type Err = StatusError;
-
-    fn from_str(text: &str) -> Result<Self, StatusError> {
-        let shape = || StatusError::Shape(text.to_owned());
-        let (digits, width) = match text.strip_suffix("xx") {
-            Some(digit) => (digit, 100),
-            None => (text, 1),
-        };
-        // A sign or a zero in front would be read over.
-        if text.len() != 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(shape());
-        }
-        let first: u16 = digits.parse().map_err(|_| shape())?;
-        let from = first.saturating_mul(width);
-        match from {
-            GONE if width == 1 => Err(StatusError::Gone),
-            300..=599 => Ok(Self {
-                from,
-                to: from.saturating_add(width - 1),
-            }),
-            200..=299 => Err(StatusError::Arrived(text.to_owned())),
-            _ => Err(shape()),
-        }
+    if statuses.are_successes() {
+        return Err(StatusError::Arrived(text.to_owned()));
     }
+    Ok(statuses)
 }
 
 /// Never again, says the backend.
@@ -175,8 +146,8 @@ const GONE: u16 = 410;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatusError {
     /// It is neither a status nor a class of them.
-    #[error("`{0}` is neither a status nor a class of them")]
-    Shape(String),
+    #[error(transparent)]
+    Shape(#[from] NoStatus),
     /// The event has arrived.
     #[error("`{0}` means that the event has arrived, and would make it arrive again")]
     Arrived(String),
@@ -399,7 +370,7 @@ mod tests {
     #[test]
     fn what_is_no_failure_cannot_be_tried_again() {
         let check = |text: &str, expected: StatusError| {
-            assert_eq!(text.parse::<Statuses>(), Err(expected));
+            assert_eq!(tried_again(text), Err(expected));
         };
         check("410", StatusError::Gone);
         for text in ["200", "204", "2xx"] {
@@ -409,7 +380,7 @@ mod tests {
             "", "xx", "1xx", "6xx", "0xx", "4XX", "40x", "44xx", "99", "600", "0404", "+40", "+xx",
             "-404", "9999999", "timeout", "é04",
         ] {
-            check(text, StatusError::Shape(text.to_owned()));
+            check(text, StatusError::Shape(NoStatus(text.to_owned())));
         }
     }
 

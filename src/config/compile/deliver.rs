@@ -13,7 +13,8 @@ use crate::delivery::deliver::{
 };
 use crate::delivery::profile::Profile;
 use crate::delivery::request::{Rewrite, RewriteError};
-use crate::delivery::retry::{StatusError, Statuses};
+use crate::delivery::retry::{self, StatusError};
+use crate::delivery::status::Statuses;
 use crate::expr::OPEN;
 use crate::expr::event::{EventFormula, EventTemplate, ExpressionError, Predicate};
 use crate::ingress::router::PathPattern;
@@ -386,7 +387,7 @@ impl Compiler<'_> {
         let mut statuses = Vec::new();
         for field in value(&raw.retry_on).into_iter().flatten() {
             let Some(text) = field.get() else { continue };
-            match text.parse::<Statuses>() {
+            match retry::tried_again(text) {
                 Ok(some) => statuses.push(some),
                 Err(error) => {
                     let help = match error {

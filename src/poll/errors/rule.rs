@@ -8,6 +8,7 @@ use memchr::memmem;
 
 use super::super::backoff::WAIT_MAX;
 use super::{AnswerCondition, NOTE_CHARS_MAX, Network, ReadCursor, ReadWait, Seen};
+use crate::delivery::status::Statuses;
 
 /// How much of a body is searched for a text, in bytes.
 pub const SCANNED_BYTES_MAX: usize = 1024 * 1024;
@@ -77,13 +78,6 @@ pub enum Action {
     Fail,
 }
 
-/// A status or a class of them (`404`, `4xx`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statuses {
-    from: u16,
-    to: u16,
-}
-
 /// Which failures of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Networks {
@@ -112,9 +106,6 @@ pub enum RuleError {
     /// A failure of the network says nothing about the cursor.
     #[error("`{0}` moves the cursor, about which a failure of the network says nothing")]
     NetworkMovesCursor(&'static str),
-    /// It is neither a status nor a class of them.
-    #[error("`{0}` is neither a status nor a class of them")]
-    Status(String),
     /// No failure of the network is called so.
     #[error("`{0}` is none of timeout, connect, tls, dns and any")]
     Network(String),
@@ -317,38 +308,6 @@ impl When {
             Some(_) if context.body.is_none() => Ok(false),
             Some(condition) => condition.holds(context),
         }
-    }
-}
-
-impl Statuses {
-    /// Whether a status is among them.
-    pub fn contain(&self, status: u16) -> bool {
-        (self.from..=self.to).contains(&status)
-    }
-}
-
-impl FromStr for Statuses {
-    type Err = RuleError;
-
-    fn from_str(text: &str) -> Result<Self, RuleError> {
-        let shape = || RuleError::Status(text.to_owned());
-        let (digits, width) = match text.strip_suffix("xx") {
-            Some(digit) => (digit, 100),
-            None => (text, 1),
-        };
-        // A sign or a zero in front would be read over.
-        if text.len() != 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(shape());
-        }
-        let first: u16 = digits.parse().map_err(|_| shape())?;
-        let from = first.saturating_mul(width);
-        if !(200..=599).contains(&from) {
-            return Err(shape());
-        }
-        Ok(Self {
-            from,
-            to: from.saturating_add(width - 1),
-        })
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::rule::*;
 use super::*;
+use crate::delivery::status::Statuses;
 
 /// A condition on the body alone.
 struct Of(fn(&Value) -> Result<bool, String>);

@@ -14,9 +14,10 @@ use crate::config::raw::poll::errors as raw;
 use crate::config::raw::poll::limits::Backoff as RawBackoff;
 use crate::config::units::Period;
 use crate::config::yaml::Span;
+use crate::delivery::status::Statuses;
 use crate::expr::OPEN;
 use crate::poll::backoff::{Backoff, BackoffError, Honour, Jitter, OnError, RetryRule};
-use crate::poll::errors::rule::{Action, Networks, Rule, RuleError, RuleSpec, Statuses, Wait};
+use crate::poll::errors::rule::{Action, Networks, Rule, RuleError, RuleSpec, Wait};
 use crate::poll::errors::{ErrorRules, ErrorRulesError, Network, Renewals};
 use crate::poll::expressions::{OF_ANSWERS, answer_condition, read_cursor, read_wait};
 
@@ -97,7 +98,7 @@ impl SourceCompiler<'_, '_> {
             RuleError::NoCursor => (raw.action.span, "add `cursor: ${{ body.NAME }}`"),
             RuleError::Needless { key, .. } => (needless(raw, key), "take it away"),
             RuleError::TooLong(_) => (field.span, "make it shorter"),
-            RuleError::Status(_) | RuleError::Network(_) | RuleError::Action(_) => {
+            RuleError::Network(_) | RuleError::Action(_) => {
                 (field.span, "write it like {when: {status: 503}, do: retry}")
             }
         };
@@ -135,10 +136,9 @@ impl SourceCompiler<'_, '_> {
     fn statuses(&mut self, field: &Field<String>) -> Option<Statuses> {
         let text = field.get()?;
         let parsed = Statuses::from_str(text);
-        if parsed.is_err() {
-            let message = format!("`{text}` is neither a status nor a class of them");
+        if let Err(error) = &parsed {
             let help = "write a number from 200 to 599, or a class like `5xx`";
-            self.fault_with_help(field.span, message, help);
+            self.fault_with_help(field.span, error.to_string(), help);
         }
         parsed.ok()
     }
