@@ -134,54 +134,35 @@ find_python() {
     return 1
 }
 
-install_python_sdks() {
-    "$python" -m venv --clear .venv &&
-        .venv/bin/python -m pip install -q --disable-pip-version-check -r $PYTHON_SDKS/requirements.txt &&
-        cp $PYTHON_SDKS/requirements.txt .venv/requirements.installed
+# install_venv FOLDER FILE: a new one, with what the file lists.
+install_venv() {
+    "$python" -m venv --clear "$1" &&
+        "$1/bin/python" -m pip install -q --disable-pip-version-check -r "$PYTHON_SDKS/$2" &&
+        cp "$PYTHON_SDKS/$2" "$1/$2.installed"
+}
+
+# venv STEP FOLDER FILE WHAT: one that has what the file lists now.
+venv() {
+    if cmp -s "$PYTHON_SDKS/$3" "$2/$3.installed" && "$2/bin/python" -c '' 2>/dev/null; then
+        return 0
+    fi
+    find_python || apt_install python3 python3-venv
+    find_python || fail "Python 3.10 or newer with venv is missing: the $4 in $PYTHON_SDKS need it"
+    step "$1" "$4 into $2" install_venv "$2" "$3"
 }
 
 python_sdks() {
-    if cmp -s $PYTHON_SDKS/requirements.txt .venv/requirements.installed &&
-        .venv/bin/python -c '' 2>/dev/null; then
-        return 0
-    fi
-    find_python || apt_install python3 python3-venv
-    find_python || fail "Python 3.10 or newer with venv is missing: the SDKs in $PYTHON_SDKS need it"
-    step python-sdks "python SDKs into .venv" install_python_sdks
+    venv python-sdks .venv requirements.txt "Python SDKs"
 }
 
 # What reads the same list as Hookgate, to compare: apart, since it pins other versions of much.
-install_python_peers() {
-    "$python" -m venv --clear .venv-peers &&
-        .venv-peers/bin/python -m pip install -q --disable-pip-version-check -r $PYTHON_SDKS/peers.txt &&
-        cp $PYTHON_SDKS/peers.txt .venv-peers/peers.installed
-}
-
 python_peers() {
-    if cmp -s $PYTHON_SDKS/peers.txt .venv-peers/peers.installed &&
-        .venv-peers/bin/python -c '' 2>/dev/null; then
-        return 0
-    fi
-    find_python || apt_install python3 python3-venv
-    find_python || fail "Python 3.10 or newer with venv is missing: the peers in $PYTHON_SDKS need it"
-    step python-peers "dlt and airbyte-cdk into .venv-peers" install_python_peers
+    venv python-peers .venv-peers peers.txt "dlt and airbyte-cdk"
 }
 
 # Bots, apart: their libraries pin other versions of what the SDKs need.
-install_python_bots() {
-    "$python" -m venv --clear .venv-bots &&
-        .venv-bots/bin/python -m pip install -q --disable-pip-version-check -r $PYTHON_SDKS/bots.txt &&
-        cp $PYTHON_SDKS/bots.txt .venv-bots/bots.installed
-}
-
 python_bots() {
-    if cmp -s $PYTHON_SDKS/bots.txt .venv-bots/bots.installed &&
-        .venv-bots/bin/python -c '' 2>/dev/null; then
-        return 0
-    fi
-    find_python || apt_install python3 python3-venv
-    find_python || fail "Python 3.10 or newer with venv is missing: the bots in $PYTHON_SDKS need it"
-    step python-bots "bot libraries into .venv-bots" install_python_bots
+    venv python-bots .venv-bots bots.txt "bot libraries"
 }
 
 node_is_usable() {
