@@ -47,9 +47,10 @@ fuzz: fuzz-deps ## each fuzz target for a minute (SECONDS=10, ARGS=router for on
 doc: build-deps ## the library's documentation, in target/doc
 	cargo doc --no-deps --all-features
 
-schema: build-deps ## conf/schema.json and conf/openapi.json anew, from the types
+schema: build-deps ## conf/schema.json, conf/openapi.json and PROVIDERS.md anew, from what they describe
 	@cargo run --quiet -- schema > conf/schema.json.new && mv conf/schema.json.new conf/schema.json
 	@cargo run --quiet -- schema --api > conf/openapi.json.new && mv conf/openapi.json.new conf/openapi.json
+	@cargo run --quiet -- providers --markdown > PROVIDERS.md.new && mv PROVIDERS.md.new PROVIDERS.md
 
 build-deps: ## install what the build needs and this machine lacks
 	@sh scripts/deps.sh build

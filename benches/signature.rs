@@ -10,7 +10,7 @@ use hookgate::event::{Head, Header};
 use hookgate::secret::Secret;
 use hookgate::signature::key::Key;
 use hookgate::signature::sign::Stamp;
-use hookgate::signature::{Request, Verifier};
+use hookgate::signature::{Request, Terms, Verifier};
 use jiff::Timestamp;
 use sha2::Sha256;
 
@@ -62,12 +62,12 @@ fn verify(c: &mut Criterion) {
                 .sign(
                     &key(),
                     &mut head,
-                    &body,
+                    body.as_slice(),
                     &Stamp {
                         at: now,
                         id: "msg_1",
                     },
-                    None,
+                    &Terms::default(),
                 )
                 .unwrap();
             let verifier = Verifier::new(vec![(scheme.clone(), vec![key()])], None).unwrap();

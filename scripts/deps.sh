@@ -124,11 +124,11 @@ download_prometheus() {
 }
 
 python_is_usable() {
-    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
 find_python() {
-    for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+    for python in python3 python3.14 python3.13 python3.12 python3.11; do
         if python_is_usable "$python"; then return 0; fi
     done
     return 1
@@ -147,7 +147,7 @@ venv() {
         return 0
     fi
     find_python || apt_install python3 python3-venv
-    find_python || fail "Python 3.10 or newer with venv is missing: the $4 in $PYTHON_SDKS need it"
+    find_python || fail "Python 3.11 or newer with venv is missing: the $4 in $PYTHON_SDKS need it"
     step "$1" "$4 into $2" install_venv "$2" "$3"
 }
 

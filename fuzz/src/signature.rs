@@ -5,6 +5,7 @@
 //! as it likes: it does not know how to sign.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -14,15 +15,17 @@ use hookgate::config::presets;
 use hookgate::event::{Head, Headers};
 use hookgate::ingress::head::{HEADERS_CEILING, from_http1};
 use hookgate::secret::Secret;
+use hookgate::signature::algorithm::{Algorithm, Hash};
 use hookgate::signature::handshake::{ANSWER_BYTES_MAX, Require};
 use hookgate::signature::key::{Key, KeyEncoding, KeyRule};
-use hookgate::signature::message::{Inputs, Message};
+use hookgate::signature::message::Message;
 use hookgate::signature::place::Place;
+use hookgate::signature::preset::Proof;
 use hookgate::signature::scheme::{
-    Algorithm, Encoding, Parse, SchemeParts, TimeUnit, TimestampPlace, TimestampRule, UrlPort,
+    Encoding, ListForm, Parse, SchemeParts, TimeUnit, TimestampPlace, TimestampRule, UrlPort,
 };
 use hookgate::signature::sign::Stamp;
-use hookgate::signature::{Preset, Request, Scheme, Verified, Verifier};
+use hookgate::signature::{Preset, Request, Scheme, Terms, Verified, Verifier};
 use jiff::{SignedDuration, Timestamp};
 
 const PUBLIC_URL: &str = "https://hooks.example.com/in";
@@ -35,7 +38,7 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 struct Party {
     name: String,
     preset: Option<Preset>,
-    public_url: String,
+    terms: Terms,
     /// Those that one of the secrets fits.
     schemes: Vec<Scheme>,
     verifier: Verifier,
@@ -108,10 +111,10 @@ fn read(data: &[u8]) -> Option<(Timestamp, Head, Vec<u8>)> {
 
 impl Party {
     fn judge(&self, head: &Head, body: &[u8], now: Timestamp) -> Option<Verified> {
-        let request = Request::new(head, body).with_public_url(Some(&self.public_url));
+        let request = self.terms.request(head, body);
         let verified = self.verifier.verify(&request, now).ok();
         if let Some(Verified::Signature { scheme, .. }) = verified {
-            let scheme = self.schemes[scheme].parts();
+            let scheme = &self.schemes[scheme];
             let is_meant = |genuine: &&Genuine| self.repeats(genuine, scheme, &request, now);
             let found = self.genuine.iter().find(is_meant);
             assert!(found.is_some(), "{} never signed this", self.name);
@@ -132,16 +135,41 @@ impl Party {
     fn repeats(
         &self,
         genuine: &Genuine,
-        scheme: &SchemeParts,
+        scheme: &Scheme,
         request: &Request<'_>,
         now: Timestamp,
     ) -> bool {
-        if let Algorithm::Static | Algorithm::Basic | Algorithm::Bearer = scheme.algorithm {
-            return presents(scheme, &genuine.secret, request);
+        let parts = scheme.parts();
+        let original = self.terms.request(&genuine.head, genuine.body.as_bytes());
+        if let Some(path) = &parts.for_each {
+            let originals = original.items(path);
+            let items = request.items(path);
+            return items.iter().all(|item| {
+                let mut originals = originals.iter();
+                originals.any(|original| self.repeats_one(genuine, scheme, item, original, now))
+            });
         }
-        let original = Request::new(&genuine.head, genuine.body.as_bytes())
-            .with_public_url(Some(&self.public_url));
-        let same = |place: &Place| place.read_all(request) == place.read_all(&original);
+        self.repeats_one(genuine, scheme, request, &original, now)
+    }
+
+    fn repeats_one(
+        &self,
+        genuine: &Genuine,
+        scheme: &Scheme,
+        request: &Request<'_>,
+        original: &Request<'_>,
+        now: Timestamp,
+    ) -> bool {
+        let parts = scheme.parts();
+        let same = |place: &Place| place.read_all(request) == place.read_all(original);
+        let same_body = request.body() == original.body();
+        match parts.algorithm {
+            Algorithm::Static | Algorithm::Basic | Algorithm::Bearer => {
+                return presents(parts, &genuine.secret, request);
+            }
+            Algorithm::Jwt => return same(&parts.place) && (parts.unsigned_body || same_body),
+            _ => {}
+        }
         let is_fresh = |rule: &TimestampRule| {
             let age = now.as_duration() - genuine.signed_at.as_duration();
             let within = |limit: Option<Duration>, age: SignedDuration| {
@@ -151,24 +179,20 @@ impl Party {
         };
         let same_time = |rule: &TimestampRule| match &rule.place {
             TimestampPlace::Request(place) => same(place),
-            TimestampPlace::Signature(key) => {
-                listed(scheme, key, request) == listed(scheme, key, &original)
-            }
+            TimestampPlace::Signature(_) | TimestampPlace::Claim(_) => true,
         };
         let same_head = |of: fn(&Head) -> Option<&[u8]>| of(request.head()) == of(&genuine.head);
-        let same_body = request.body() == genuine.body.as_bytes();
-        let same_text = match self.name.as_str() {
-            // Nothing stands between the URL, names and values, so that they may be cut elsewhere.
-            "twilio" if scheme.body_hash.is_none() => {
-                let text = |request| scheme.message.render(request, Inputs::default());
-                text(request) == text(&original)
-            }
-            _ => same_body && (!scheme.message.needs_url() || same_head(Head::query)),
-        };
+        let key = Key::new(parts.algorithm, &parts.key, &genuine.secret);
+        let same_text = key.is_ok_and(|key| {
+            let texts = |request| scheme.signed_texts(&key, request).unwrap_or_default();
+            let originals = texts(original);
+            texts(request).iter().any(|text| originals.contains(text))
+        });
         same_text
-            && scheme.id.as_ref().is_none_or(same)
+            && (parts.body_hash.is_none() || same_body)
+            && parts.id.as_ref().is_none_or(same)
             && self.signed.places.iter().all(same)
-            && scheme
+            && parts
                 .timestamp
                 .as_ref()
                 .is_none_or(|rule| is_fresh(rule) && same_time(rule))
@@ -201,24 +225,6 @@ fn word_and_rest(value: &[u8]) -> Option<(String, String)> {
     Some((word.to_ascii_lowercase(), rest))
 }
 
-/// The values of a key in the list that the scheme's signature stands in.
-fn listed(scheme: &SchemeParts, key: &str, request: &Request<'_>) -> Vec<String> {
-    let Parse::List {
-        item_sep, kv_sep, ..
-    } = &scheme.parse
-    else {
-        return Vec::new();
-    };
-    let start = format!("{key}{kv_sep}");
-    let mut found = Vec::new();
-    for line in scheme.place.read_all(request) {
-        let line = String::from_utf8_lossy(&line).into_owned();
-        let items = line.split(item_sep.as_str()).map(str::trim);
-        found.extend(items.filter_map(|item| item.strip_prefix(&start).map(str::to_owned)));
-    }
-    found
-}
-
 /// An answer is short, plain, and given to nobody who does not know the token.
 fn check_handshakes(preset: &Preset, request: &Request<'_>) {
     let token = Secret::new(VERIFY_TOKEN);
@@ -226,7 +232,7 @@ fn check_handshakes(preset: &Preset, request: &Request<'_>) {
         if !handshake.is(request) {
             continue;
         }
-        let Ok(answer) = handshake.answer(request, Some(&token)) else {
+        let Ok(answer) = handshake.answer(request, Some(&token), None) else {
             continue;
         };
         assert!(answer.body.len() <= ANSWER_BYTES_MAX && answer.body.is_ascii());
@@ -242,9 +248,12 @@ fn check_handshakes(preset: &Preset, request: &Request<'_>) {
 fn parties() -> &'static [Party] {
     static PARTIES: OnceLock<Vec<Party>> = OnceLock::new();
     PARTIES.get_or_init(|| {
-        let presets = presets::files().map(|(name, text)| {
-            let compiled = presets::compile(name, text).unwrap();
-            of_preset(compiled.preset, &compiled.vectors)
+        let presets = files().into_iter().filter_map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let compiled = presets::compile(name, &text).unwrap();
+            let signs = compiled.preset.proof == Proof::Scheme;
+            signs.then(|| of_preset(compiled.preset, &compiled.vectors))
         });
         presets
             .chain([with_everything(), in_query_and_body()])
@@ -252,20 +261,37 @@ fn parties() -> &'static [Party] {
     })
 }
 
+/// The presets with their vectors. This file is part of two crates, one in a folder of the other.
+fn files() -> Vec<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = own.join("conf/providers");
+    let folder = match folder.exists() {
+        true => folder,
+        false => own.join("../conf/providers"),
+    };
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
 /// A verifier knows one public URL, so only the vectors with the first one count.
 fn of_preset(preset: Preset, vectors: &[CompiledVector]) -> Party {
     let accepted = vectors.iter().filter(|vector| vector.expect == "accepted");
-    let public_url = accepted.clone().next().unwrap().public_url.clone();
+    let mut terms = accepted.clone().next().unwrap().terms.clone();
     let genuine = accepted
-        .filter(|vector| vector.public_url == public_url)
+        .filter(|vector| vector.terms.public_url == terms.public_url)
+        .filter(|vector| vector.terms.options == terms.options)
         .map(|vector| genuine(&preset, vector))
         .collect();
-    let public_url = public_url.unwrap_or_else(|| PUBLIC_URL.to_owned());
+    terms
+        .public_url
+        .get_or_insert_with(|| PUBLIC_URL.to_owned());
     let (name, schemes) = (preset.name.clone(), preset.schemes.clone());
     party(
         name,
         Some(preset),
-        public_url,
+        terms,
         schemes,
         genuine,
         Signed::default(),
@@ -275,7 +301,7 @@ fn of_preset(preset: Preset, vectors: &[CompiledVector]) -> Party {
 fn party(
     name: String,
     preset: Option<Preset>,
-    public_url: String,
+    terms: Terms,
     mut schemes: Vec<Scheme>,
     genuine: Vec<Genuine>,
     signed: Signed,
@@ -284,11 +310,11 @@ fn party(
     let keyed = schemes
         .iter()
         .map(|scheme| (scheme.clone(), keys(scheme, &genuine)));
-    let verifier = Verifier::new(keyed.collect(), Some(public_url.clone())).unwrap();
+    let verifier = Verifier::new(keyed.collect(), terms.clone()).unwrap();
     Party {
         name,
         preset,
-        public_url,
+        terms,
         schemes,
         verifier,
         genuine,
@@ -321,17 +347,11 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     };
     let request = Request::new(&head, vector.body.as_bytes());
     let times = preset.schemes.iter().filter_map(|scheme| {
-        let parts = scheme.parts();
-        match &parts.timestamp.as_ref()?.place {
-            TimestampPlace::Request(place) => {
-                Some(String::from_utf8_lossy(&place.read(&request)?).into_owned())
-            }
-            TimestampPlace::Signature(key) => listed(parts, key, &request).into_iter().next(),
-        }
+        let rule = scheme.parts().timestamp.as_ref()?;
+        let text = scheme.timestamp(&request)?;
+        time(rule.unit, &text)
     });
-    let signed_at = times
-        .filter_map(|text| Timestamp::from_second(text.parse().ok()?).ok())
-        .next();
+    let signed_at = times.min_by_key(|time| time.duration_since(vector.now).abs());
     let signed_at = signed_at.unwrap_or(vector.now);
     Genuine {
         secret: vector.secret.clone(),
@@ -341,24 +361,38 @@ fn genuine(preset: &Preset, vector: &CompiledVector) -> Genuine {
     }
 }
 
+fn time(unit: TimeUnit, text: &str) -> Option<Timestamp> {
+    match unit {
+        TimeUnit::Seconds => Timestamp::from_second(text.parse().ok()?).ok(),
+        TimeUnit::Milliseconds => Timestamp::from_millisecond(text.parse().ok()?).ok(),
+        TimeUnit::Rfc3339 => text.parse().ok(),
+        TimeUnit::HttpDate => httpdate::parse_http_date(text).ok()?.try_into().ok(),
+    }
+}
+
 /// A scheme that signs every piece of a request that stands in its head.
 fn with_everything() -> Party {
     let header = |name: &str| Place::Header(name.to_owned());
     let message = "{method}\n{path}\n{url}\n{ts}\n{id}\n{header:x-tenant}\n{query:q}\n{body}";
     let scheme = Scheme::new(SchemeParts {
         place: header("X-Signature"),
-        parse: Parse::List {
+        parse: Parse::List(ListForm {
             item_sep: ";".into(),
             kv_sep: "=".into(),
-            key: "s".into(),
-        },
+            key: Some("s".into()),
+        }),
         encoding: Encoding::Base64Url,
-        algorithm: Algorithm::HmacSha512,
+        algorithm: Algorithm::Hmac(Hash::Sha512),
         key: key_rule(KeyEncoding::Base64),
         message: Message::parse(message).unwrap(),
+        unsigned_body: false,
+        jwt: None,
+        when: Vec::new(),
+        for_each: None,
         body_hash: None,
         absent: None,
         url_port: UrlPort::Either,
+        url_decode: Vec::new(),
         id: Some(header("X-Id")),
         timestamp: Some(time_rule(
             TimestampPlace::Request(header("X-Time")),
@@ -392,12 +426,17 @@ fn in_query_and_body() -> Party {
         place: query("sig"),
         parse: Parse::Whole,
         encoding: Encoding::Hex,
-        algorithm: Algorithm::HmacSha1,
+        algorithm: Algorithm::Hmac(Hash::Sha1),
         key: key_rule(KeyEncoding::Hex),
         message: Message::parse("{ts}\n{id}\n{query:q}\n{json:$.n}\n{body}").unwrap(),
+        unsigned_body: false,
+        jwt: None,
+        when: Vec::new(),
+        for_each: None,
         body_hash: None,
         absent: None,
         url_port: UrlPort::AsWritten,
+        url_decode: Vec::new(),
         id: Some(Place::Json("$.id".parse().unwrap())),
         timestamp: Some(time_rule(
             TimestampPlace::Request(query("t")),
@@ -448,8 +487,8 @@ fn own_party(
         head,
         body,
     };
-    let (name, url) = (name.to_owned(), PUBLIC_URL.to_owned());
-    party(name, None, url, vec![scheme], vec![genuine], signed)
+    let (name, terms) = (name.to_owned(), own_terms());
+    party(name, None, terms, vec![scheme], vec![genuine], signed)
 }
 
 fn own_head(target: &str) -> Head {
@@ -471,8 +510,12 @@ fn sign(scheme: &Scheme, secret: &Secret, head: &mut Head, body: &str) {
         id: "e1",
     };
     scheme
-        .sign(&key, head, body.as_bytes(), &stamp, Some(PUBLIC_URL))
+        .sign(&key, head, body.as_bytes(), &stamp, &own_terms())
         .unwrap();
+}
+
+fn own_terms() -> Terms {
+    Terms::from(Some(PUBLIC_URL.to_owned()))
 }
 
 fn signed_at() -> Timestamp {
@@ -482,7 +525,7 @@ fn signed_at() -> Timestamp {
 fn key_rule(encoding: KeyEncoding) -> KeyRule {
     KeyRule {
         encoding,
-        strip_prefix: None,
+        ..KeyRule::plain()
     }
 }
 

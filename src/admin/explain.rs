@@ -12,7 +12,7 @@ use crate::event::{Head, Headers};
 use crate::ingress::gate::Route;
 use crate::ingress::service::Snapshot;
 use crate::redaction::replaced;
-use crate::signature::place::{Place, Request};
+use crate::signature::place::Place;
 use crate::signature::{Reason, Verified, Verifier};
 use crate::store::Shown;
 
@@ -192,7 +192,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn verified(&self, head: &Head, body: &[u8]) -> Result<Verified, Reason> {
-        let request = Request::new(head, body).with_public_url(self.verifier.public_url());
+        let request = self.verifier.terms().request(head, body);
         self.verifier.verify(&request, self.at)
     }
 

@@ -317,7 +317,7 @@ impl Story {
             preset,
             &Secret::new(secret),
             &self.url(provider),
-            &body,
+            body.as_slice(),
             SystemClock.now(),
         )?;
         let received = self.send(provider, &head, &body)?;

@@ -19,9 +19,9 @@ use crate::delivery::backend::{Backend, Origin};
 use crate::event::{Head, Header};
 use crate::outbound::{Received, Road};
 use crate::secret::{Secret, SecretSource};
-use crate::signature::Preset;
 use crate::signature::key::Key;
-use crate::signature::sign::Stamp;
+use crate::signature::sign::{Body, Stamp};
+use crate::signature::{Preset, Terms};
 
 /// How much of an answer is shown.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -67,7 +67,7 @@ impl Send {
         let age = SignedDuration::try_from(self.age.unwrap_or_default())?;
         let at = SystemClock.now().checked_sub(age)?;
         let public_url = self.public_url.as_deref();
-        let head = sign_as(preset, &secret, &self.to, public_url, &body, at)?;
+        let head = sign_as(preset, &secret, &self.to, public_url, &mut body, at)?;
         if self.forge {
             body.push(b' ');
         }
@@ -103,23 +103,23 @@ impl Send {
 }
 
 /// A sample of the provider, signed at a moment, for the path of a URL.
-pub(super) fn sign(
+pub(super) fn sign<'b>(
     preset: &Preset,
     secret: &Secret,
     url: &str,
-    body: &[u8],
+    body: impl Into<Body<'b>>,
     at: Timestamp,
 ) -> anyhow::Result<Head> {
     sign_as(preset, secret, url, None, body, at)
 }
 
 /// The same for a gateway whose public URL may be another than where the request is sent.
-fn sign_as(
+fn sign_as<'b>(
     preset: &Preset,
     secret: &Secret,
     url: &str,
     public_url: Option<&str>,
-    body: &[u8],
+    body: impl Into<Body<'b>>,
     at: Timestamp,
 ) -> anyhow::Result<Head> {
     let origin = Origin::parse(url)?;
@@ -153,7 +153,12 @@ fn sign_as(
     let id = format!("msg_{}", uuid::Uuid::now_v7().simple());
     // The query is signed as it is sent, with what signing adds to it.
     let public_url = public_url.or_else(|| url.split('?').next());
-    scheme.sign(&key, &mut head, body, &Stamp { at, id: &id }, public_url)?;
+    let terms = Terms {
+        public_url: public_url.map(str::to_owned),
+        options: preset.sample.options.clone(),
+    };
+    let stamp = Stamp { at, id: &id };
+    scheme.sign(&key, &mut head, body, &stamp, &terms)?;
     Ok(head)
 }
 

@@ -171,7 +171,7 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
             decided.verdict = Verdict::Handshake.label();
             decided.response = Some(json!({
                 "status": answer.status,
-                "headers": BTreeMap::from(answer.headers()),
+                "headers": BTreeMap::from_iter(answer.headers),
                 "body": String::from_utf8_lossy(&answer.body),
             }));
         }

@@ -29,12 +29,7 @@ pub fn builtin() -> Result<&'static Presets, String> {
         .map_err(Clone::clone)
 }
 
-/// The names and texts of all preset files.
-pub fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FILES.iter().copied()
-}
-
-/// Compiles the text of a preset file.
+/// Compiles the text of a preset file, with its vectors or without.
 ///
 /// # Errors
 /// The report with every fault.

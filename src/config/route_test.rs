@@ -120,14 +120,13 @@ impl RouteTest {
         let age = SignedDuration::try_from(sign.age).map_err(|error| error.to_string())?;
         let at = now.checked_sub(age).map_err(|error| error.to_string())?;
         let stamp = Stamp { at, id: SAMPLE_ID };
-        let url = check.verifier.public_url();
         scheme
             .sign(
                 other.as_ref().unwrap_or(key),
                 head,
                 self.body.as_bytes(),
                 &stamp,
-                url,
+                check.verifier.terms(),
             )
             .map_err(|error| error.to_string())
     }

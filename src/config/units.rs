@@ -8,6 +8,7 @@ mod rate;
 mod size;
 mod spread;
 mod throughput;
+mod window;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,6 +25,7 @@ pub use rate::Rate;
 pub use size::Size;
 pub use spread::Spread;
 pub use throughput::Throughput;
+pub use window::Window;
 
 /// Why a text is no value of its type, and how to write one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -17,9 +17,10 @@ use super::view::view_of;
 use crate::event::{Head, Headers};
 use crate::expr::event::{EventFormula, EventTemplate, Predicate};
 use crate::signature::key::Key;
-use crate::signature::place::{Place, Request};
+use crate::signature::place::Place;
 use crate::signature::scheme::Scheme;
 use crate::signature::sign::{SignError, Stamp};
+use crate::signature::{Request, Terms};
 use crate::store::{Event, NewDelivery};
 
 /// Where a route's events go and what is changed on the way.
@@ -118,7 +119,7 @@ pub struct Batch {
 pub struct Signing {
     scheme: Scheme,
     key: Key,
-    public_url: Option<String>,
+    terms: Terms,
 }
 
 /// Why no request could ever be signed.
@@ -136,7 +137,7 @@ pub enum SigningError {
 impl fmt::Debug for Signing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signing")
-            .field("public_url", &self.public_url)
+            .field("terms", &self.terms)
             .finish_non_exhaustive()
     }
 }
@@ -194,19 +195,15 @@ impl Deliver {
 }
 
 impl Signing {
-    /// Makes ready to sign; `public_url` is the URL to sign, where the scheme signs one.
+    /// Makes ready to sign on these terms.
     ///
     /// # Errors
     /// [`SigningError`] when no request could ever be signed, whatever the event.
-    pub fn new(scheme: Scheme, key: Key, public_url: Option<String>) -> Result<Self, SigningError> {
-        if scheme.parts().message.needs_url() && public_url.is_none() {
+    pub fn new(scheme: Scheme, key: Key, terms: Terms) -> Result<Self, SigningError> {
+        if scheme.needs_url() && terms.public_url.is_none() {
             return Err(SigningError::NoUrl);
         }
-        let signing = Self {
-            scheme,
-            key,
-            public_url,
-        };
+        let signing = Self { scheme, key, terms };
         let mut sample = Head {
             method: "POST".to_owned(),
             target: Bytes::from_static(b"/"),
@@ -232,30 +229,7 @@ impl Signing {
         at: Timestamp,
     ) -> Result<(), SignError> {
         let stamp = Stamp { at, id };
-        self.scheme
-            .sign(&self.key, head, body, &stamp, self.public_url.as_deref())
-    }
-}
-
-/// What a sender is answered when its event is on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The status.
-    pub status: u16,
-    /// The body.
-    pub body: String,
-    /// Its `Content-Type`, if it has a body.
-    pub content_type: Option<String>,
-}
-
-impl Reply {
-    /// A status without a body.
-    pub const fn empty(status: u16) -> Self {
-        Self {
-            status,
-            body: String::new(),
-            content_type: None,
-        }
+        self.scheme.sign(&self.key, head, body, &stamp, &self.terms)
     }
 }
 

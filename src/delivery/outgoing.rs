@@ -212,6 +212,7 @@ mod tests {
     use crate::event::Headers;
     use crate::expr::event::EventTemplate;
     use crate::secret::Secret;
+    use crate::signature::Terms;
     use crate::signature::key::Key;
     use crate::signature::{Request, Verifier};
     use crate::store::EventId;
@@ -378,7 +379,7 @@ mod tests {
             )
         };
         let deliver = Deliver {
-            sign: Some(Signing::new(scheme.clone(), key().unwrap(), None).unwrap()),
+            sign: Some(Signing::new(scheme.clone(), key().unwrap(), Terms::default()).unwrap()),
             transform: transform(r#"{"n": ${{ body.n }}}"#, Some("application/json")),
             ..deliver()
         };

@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use super::refusal::Refusal;
 use crate::event::Head;
 use crate::event::keys::{key_of_pieces, scope_of};
-use crate::signature::place::{Place, Request};
+use crate::signature::Request;
+use crate::signature::place::Place;
 
 pub mod memory;
 

@@ -12,12 +12,13 @@ use super::rate_limit::{LimitRule, LimitStage};
 use super::refusal::Refusal;
 use super::router::{Captures, Router};
 use super::source_addr::{AddressRule, TrustedProxies};
-use crate::delivery::deliver::{Deliver, Mode, Reply};
+use crate::delivery::deliver::{Deliver, Mode};
 use crate::event::{ClientAddr, Fingerprint, Head};
 use crate::inbox::Inbox;
 use crate::secret::Secret;
-use crate::signature::handshake::{Answer, Handshake};
+use crate::signature::handshake::Handshake;
 use crate::signature::place::Place;
+use crate::signature::reply::{Answer, Reply};
 use crate::signature::{Reason, Request, Verifier};
 
 /// One entry under `routes:`, ready to judge.
@@ -63,7 +64,7 @@ pub struct SignatureCheck {
     /// What happens to a request that is not authentic.
     pub mode: CheckMode,
     /// What such a request is answered.
-    pub refused_status: u16,
+    pub refused: Reply,
 }
 
 /// What happens to a request that is not authentic.
@@ -218,13 +219,11 @@ impl Route {
         certificate: Option<&Fingerprint>,
         now: Timestamp,
     ) -> Result<Judgement, Refusal> {
-        let public_url = self
-            .check
-            .as_ref()
-            .and_then(|check| check.verifier.public_url());
-        let request = Request::new(head, body)
-            .with_public_url(public_url)
-            .with_certificate(certificate);
+        let request = match &self.check {
+            Some(check) => check.verifier.terms().request(head, body),
+            None => Request::new(head, body),
+        };
+        let request = request.with_certificate(certificate);
         let handshake = self
             .handshakes
             .iter()
@@ -233,7 +232,12 @@ impl Route {
             if handshake.needs_signature() {
                 self.verify(&request, now)?;
             }
-            let answer = handshake.answer(&request, self.verify_token.as_ref());
+            let signer = self
+                .check
+                .as_ref()
+                .and_then(|check| check.verifier.signer());
+            let key = signer.map(|(_, key)| key);
+            let answer = handshake.answer(&request, self.verify_token.as_ref(), key);
             return answer.map(Judgement::Handshake).map_err(Refusal::Handshake);
         }
         let Some(check) = &self.check else {
@@ -244,7 +248,7 @@ impl Route {
         let finding = match (check.verifier.verify(&request, now), check.mode) {
             (Ok(_), _) => Finding::Verified,
             (Err(reason), CheckMode::Observe) => Finding::Observed(reason),
-            (Err(reason), CheckMode::Enforce) => return Err(check.refusal(reason)),
+            (Err(reason), CheckMode::Enforce) => return Err(check.refusal(reason, &request)),
         };
         Ok(Judgement::Event(Permit { finding }))
     }
@@ -255,7 +259,7 @@ impl Route {
             None => Ok(()),
             Some(check) => match check.verifier.verify(request, now) {
                 Ok(_) => Ok(()),
-                Err(reason) => Err(check.refusal(reason)),
+                Err(reason) => Err(check.refusal(reason, request)),
             },
         }
     }
@@ -283,10 +287,10 @@ impl Route {
 }
 
 impl SignatureCheck {
-    fn refusal(&self, reason: Reason) -> Refusal {
+    fn refusal(&self, reason: Reason, request: &Request<'_>) -> Refusal {
         Refusal::Signature {
             reason,
-            status: self.refused_status,
+            answer: Box::new(self.refused.to(request)),
         }
     }
 }

@@ -26,7 +26,8 @@ use super::refusal::Refusal;
 use super::router::Captures;
 use crate::clock::{Clock, SystemClock};
 use crate::event::ClientAddr;
-use crate::signature::place::{Place, Request};
+use crate::signature::Request;
+use crate::signature::place::Place;
 
 /// How many keys one rule remembers.
 const KEYS_MAX: usize = 100_000;

@@ -9,6 +9,7 @@ use tracing::Level;
 use super::rate_limit::LimitQuota;
 use crate::signature::Reason;
 use crate::signature::handshake::HandshakeRefusal;
+use crate::signature::reply::Answer;
 
 /// How long a sender is asked to wait when the disk fails.
 const STORE_RETRY_SECONDS: u64 = 10;
@@ -77,7 +78,7 @@ pub enum Refusal {
         /// What was wrong.
         reason: Reason,
         /// What the route answers (401 unless it says otherwise).
-        status: u16,
+        answer: Box<Answer>,
     },
     /// More requests than the route allows.
     #[error("over the limit of {}/{}, burst {}; room in {}", .quota.count, humantime::format_duration(.quota.per), .quota.burst, humantime::format_duration(*.retry_after))]
@@ -151,7 +152,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => row(413, "body_too_large", Level::WARN),
             Self::BodySlow => row(408, "body_slow", Level::WARN),
             Self::BodyBroken => row(400, "body_broken", Level::INFO),
-            Self::Signature { reason, status } => row(*status, reason.label(), Level::WARN),
+            Self::Signature { reason, answer } => row(answer.status, reason.label(), Level::WARN),
             Self::RateLimited { .. } => row(429, "rate_limited", Level::WARN),
             Self::DedupKeyMissing { .. } => row(400, "dedup_key_missing", Level::WARN),
             Self::StillInFlight => row(503, "still_in_flight", Level::WARN),

@@ -1,7 +1,10 @@
-//! A form as Twilio signs it: every name with its value, sorted, nothing between them.
+//! Forms: their parameters, and all of them as Twilio signs them, sorted, with nothing between.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
+use bytes::Bytes;
+use futures_util::{FutureExt, stream};
 use percent_encoding::percent_decode;
 
 use crate::event::Head;
@@ -18,10 +21,52 @@ pub(super) fn is_form(head: &Head) -> bool {
     media_type.trim_ascii().eq_ignore_ascii_case(MEDIA_TYPE)
 }
 
+/// Every parameter of the form in a body, decoded, in their order; none of a body that is no form.
+pub(super) fn fields<'b>(head: &Head, body: &'b [u8]) -> Vec<Field<'b>> {
+    if is_form(head) {
+        return parameters(body).collect();
+    }
+    multipart(head, body).unwrap_or_default()
+}
+
+/// A parameter's name and value.
+type Field<'b> = (Cow<'b, [u8]>, Cow<'b, [u8]>);
+
+/// The parts of a `multipart/form-data` body (RFC 7578); `None` of any other.
+fn multipart<'b>(head: &Head, body: &[u8]) -> Option<Vec<Field<'b>>> {
+    let value = std::str::from_utf8(head.headers.first("content-type")?).ok()?;
+    let boundary = multer::parse_boundary(value).ok()?;
+    let whole = Bytes::copy_from_slice(body);
+    let whole = stream::iter([Ok::<_, Infallible>(whole)]);
+    let mut parts = multer::Multipart::new(whole, boundary);
+    let read = async {
+        let mut fields = Vec::new();
+        while let Some(part) = parts.next_field().await.ok()? {
+            let name = part.name()?.to_owned().into_bytes();
+            let text = part.bytes().await.ok()?;
+            fields.push((Cow::Owned(name), Cow::Owned(text.to_vec())));
+        }
+        Some(fields)
+    };
+    // The whole body is there, so that nothing is ever waited for.
+    read.now_or_never()?
+}
+
+/// Every parameter whose name begins with `prefix`, as `:name=value`, by the order of their names.
+pub(super) fn like(head: &Head, body: &[u8], prefix: &str) -> Vec<u8> {
+    let mut fields = fields(head, body);
+    fields.retain(|(name, _)| name.starts_with(prefix.as_bytes()));
+    fields.sort_unstable();
+    let lines = fields
+        .iter()
+        .map(|(name, value)| [b":", &**name, b"=", &**value].concat());
+    lines.flatten().collect()
+}
+
 /// Every parameter's name and value, decoded, in their order.
 ///
 /// Bytes that are no UTF-8 stay as they are, so that two forms never become one.
-pub(super) fn parameters(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+fn parameters(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     form.split(|&byte| byte == b'&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {

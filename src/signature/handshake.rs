@@ -1,10 +1,13 @@
 //! Answers a provider's question whether an address is ours.
 //!
 //! Guarded against being used as an oracle: an answer only repeats what the provider sent or what
-//! was configured, never anything made with a key; what is repeated is short and is never HTML.
+//! was configured, or holds a MAC of a plain word; what is repeated is short and is never HTML.
 
+use super::key::Key;
 use super::message::{Inputs, Message};
-use super::place::{Place, Request};
+use super::place::Place;
+use super::reply::{Answer, is_json};
+use super::request::Request;
 use crate::secret::Secret;
 
 /// The longest answer; challenges of providers have 20 to 64 characters.
@@ -17,6 +20,8 @@ pub struct Handshake {
     pub method: String,
     /// Values that must stand in the request for it to be this handshake.
     pub matches: Vec<(Place, String)>,
+    /// Places that hold something in this handshake, whatever it is.
+    pub present: Vec<Place>,
     /// Places that hold nothing in this handshake, and something in an event.
     pub absent: Vec<Place>,
     /// What authenticates it.
@@ -25,6 +30,8 @@ pub struct Handshake {
     pub status: u16,
     /// The media type of the answer.
     pub content_type: String,
+    /// Headers of the answer.
+    pub headers: Vec<(String, Message)>,
     /// The body of the answer.
     pub body: Message,
 }
@@ -36,27 +43,8 @@ pub enum Require {
     Signature,
     /// A token that was agreed on, in this place; it can never serve as a signing key.
     VerifyToken(Place),
-}
-
-/// What is sent back to a handshake.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The media type.
-    pub content_type: String,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// The headers that go with the body; no browser may take it for anything but its type.
-    pub fn headers(&self) -> [(&'static str, String); 2] {
-        [
-            ("Content-Type", self.content_type.clone()),
-            ("X-Content-Type-Options", "nosniff".to_owned()),
-        ]
-    }
+    /// Nothing: the provider shows nothing that could be checked, and learns nothing that it has not.
+    Nothing,
 }
 
 /// Why a handshake is turned away.
@@ -84,6 +72,10 @@ impl Handshake {
                         .is_some_and(|found| *found == *value.as_bytes())
             })
             && self
+                .present
+                .iter()
+                .all(|place| place.read(request).is_some())
+            && self
                 .absent
                 .iter()
                 .all(|place| place.read(request).is_none())
@@ -94,7 +86,12 @@ impl Handshake {
         matches!(self.require, Require::Signature)
     }
 
-    /// Makes the answer.
+    /// Whether a token must have been agreed on before it is answered.
+    pub fn needs_token(&self) -> bool {
+        matches!(self.require, Require::VerifyToken(_))
+    }
+
+    /// Makes the answer. The key is for those that prove that we have it.
     ///
     /// # Errors
     /// [`HandshakeRefusal`] when the token or the challenge is not as it should be.
@@ -102,6 +99,7 @@ impl Handshake {
         &self,
         request: &Request<'_>,
         verify_token: Option<&Secret>,
+        key: Option<&Key>,
     ) -> Result<Answer, HandshakeRefusal> {
         if let Require::VerifyToken(place) = &self.require {
             let token = verify_token.ok_or(HandshakeRefusal::NotConfigured)?;
@@ -110,17 +108,35 @@ impl Handshake {
                 return Err(HandshakeRefusal::Token);
             }
         }
-        let body = self
-            .body
-            .render(request, Inputs::default())
-            .map_err(|_| HandshakeRefusal::Challenge)?;
-        if body.len() > ANSWER_BYTES_MAX || !body.iter().all(|byte| (b' '..=b'~').contains(byte)) {
-            return Err(HandshakeRefusal::Challenge);
+        let inputs = Inputs {
+            key,
+            ..Inputs::default()
+        };
+        let plain = |text: Vec<u8>| {
+            let is_plain = text.iter().all(|byte| (b' '..=b'~').contains(byte));
+            (is_plain && text.len() <= ANSWER_BYTES_MAX)
+                .then_some(text)
+                .ok_or(HandshakeRefusal::Challenge)
+        };
+        let missing = |_| HandshakeRefusal::Challenge;
+        let body = match is_json(&self.content_type) {
+            true => self.body.render_json(request, inputs),
+            false => self.body.render(request, inputs),
+        };
+        let body = plain(body.map_err(missing)?)?;
+        let mut headers = vec![("X-Content-Type-Options".to_owned(), "nosniff".to_owned())];
+        if !body.is_empty() {
+            headers.insert(0, ("Content-Type".to_owned(), self.content_type.clone()));
+        }
+        for (name, value) in &self.headers {
+            let value = plain(value.render(request, inputs).map_err(missing)?)?;
+            let value = String::from_utf8_lossy(&value).into_owned();
+            headers.push((name.clone(), value));
         }
         Ok(Answer {
             status: self.status,
-            content_type: self.content_type.clone(),
-            body,
+            headers,
+            body: body.into(),
         })
     }
 }
@@ -129,7 +145,7 @@ impl Handshake {
 fn may_hold(place: &Place, value: &str, request: &Request<'_>) -> bool {
     match place {
         Place::Json(_) => contains(request.body(), value.as_bytes()),
-        Place::Header(_) | Place::Query(_) | Place::Form(_) => true,
+        _ => true,
     }
 }
 

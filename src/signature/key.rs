@@ -1,14 +1,16 @@
 //! Keys made ready for use: decoded once, and the MAC's first block hashed once.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use sha2::{Sha256, Sha384, Sha512};
+use unicode_normalization::UnicodeNormalization;
 
+use super::algorithm::{Algorithm, Hash, MacKey};
+use super::jwt::TokenKey;
+use super::place::Place;
 use super::public_key::{PublicForm, PublicKey};
-use super::scheme::Algorithm;
 use crate::secret::Secret;
 
 /// Base64 as senders really write it: padding or none.
@@ -32,6 +34,8 @@ pub enum KeyEncoding {
     Base64,
     /// Hexadecimal.
     Hex,
+    /// The text's own bytes once its characters are taken apart (Unicode's form NFKD).
+    Utf8Nfkd,
     /// A public key: it verifies, and cannot sign.
     Public(PublicForm),
 }
@@ -43,6 +47,21 @@ pub struct KeyRule {
     pub encoding: KeyEncoding,
     /// What is cut off first where it is there (`whsec_`).
     pub strip_prefix: Option<String>,
+    /// The key is this hash of the decoded secret.
+    pub derive: Option<Hash>,
+    /// Where the request names the key, for secrets that are written `id:secret`.
+    pub id: Option<KeyId>,
+}
+
+/// Where a request names the key that it was signed with.
+#[derive(Debug, Clone)]
+pub enum KeyId {
+    /// Somewhere in the request.
+    Request(Place),
+    /// Before its signature, in a list of pairs.
+    List,
+    /// In a token, as its issuer.
+    Issuer,
 }
 
 /// Why a secret cannot be a key. Never quotes the secret.
@@ -51,6 +70,9 @@ pub enum KeyError {
     /// An empty key would accept a signature that anyone can make.
     #[error("the secret is empty")]
     Empty,
+    /// A key without the name that requests call it by.
+    #[error("the secret has no id before it: write it as `id:secret`")]
+    NoId,
     /// The text is not in the encoding that the scheme asks for.
     #[error("the secret is not valid {encoding}{hint}")]
     Encoding {
@@ -71,48 +93,108 @@ pub enum KeyError {
 
 /// A key ready to verify and to sign.
 #[derive(Clone)]
-pub enum Key {
-    /// A MAC with its key block hashed already.
-    Mac(Box<MacKey>),
-    /// A token that the sender presents as it is.
-    Token(Secret),
-    /// A public key.
-    Public(PublicKey),
+pub struct Key {
+    /// Its name, where the provider has names for keys.
+    pub(super) id: Option<Box<str>>,
+    pub(super) material: Material,
 }
 
-/// A keyed MAC of one algorithm; cloned for each request.
+/// What a key is made of.
 #[derive(Clone)]
-pub enum MacKey {
-    /// HMAC-SHA-1 (RFC 2104): only where a provider knows nothing better.
-    Sha1(Hmac<Sha1>),
-    /// HMAC-SHA-256.
-    Sha256(Hmac<Sha256>),
-    /// HMAC-SHA-384.
-    Sha384(Hmac<Sha384>),
-    /// HMAC-SHA-512.
-    Sha512(Hmac<Sha512>),
+pub(super) enum Material {
+    /// A MAC with its key block hashed already.
+    Mac(Box<MacKey>),
+    /// A secret that stands within what is hashed.
+    Hash(Hash, Secret),
+    /// A secret that the sender presents as it is.
+    Plain(Secret),
+    /// A public key.
+    Public(PublicKey),
+    /// A key of JSON Web Tokens.
+    Token(Box<TokenKey>),
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Key {
     /// Makes a key of a secret.
     ///
     /// # Errors
-    /// [`KeyError`] when the secret is empty or not in the encoding of the rule.
+    /// [`KeyError`] when the secret is empty or not in the form of the rule.
     pub fn new(algorithm: Algorithm, rule: &KeyRule, secret: &Secret) -> Result<Self, KeyError> {
+        let (id, secret) = rule.split(secret)?;
         if secret.is_empty() {
             return Err(KeyError::Empty);
         }
-        if let KeyEncoding::Public(form) = rule.encoding {
-            return PublicKey::new(algorithm, form, rule.strip(secret)).map(Self::Public);
+        let material = match algorithm {
+            Algorithm::Hmac(hash) => {
+                let mac = hash.mac(&rule.decode(&secret)?).ok_or(KeyError::Empty)?;
+                Material::Mac(Box::new(mac))
+            }
+            Algorithm::Hash(hash) => Material::Hash(hash, secret),
+            Algorithm::Ed25519 | Algorithm::EcdsaP256Sha256(_) | Algorithm::Rsa(_) => {
+                let KeyEncoding::Public(form) = rule.encoding else {
+                    return Err(rule.encoding_error());
+                };
+                Material::Public(PublicKey::new(algorithm, form, rule.strip(&secret))?)
+            }
+            Algorithm::Jwt => Material::Token(Box::new(match rule.encoding {
+                KeyEncoding::Public(form) => TokenKey::public(form, rule.strip(&secret))?,
+                _ => TokenKey::shared(&rule.decode(&secret)?),
+            })),
+            Algorithm::Static | Algorithm::Basic | Algorithm::Bearer => Material::Plain(secret),
+        };
+        Ok(Self { id, material })
+    }
+
+    /// The name that requests call it by, where they do.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The secret, where it is hashed as a part of the message.
+    pub(super) fn secret(&self) -> Option<&str> {
+        match &self.material {
+            Material::Hash(_, secret) => Some(secret.expose()),
+            _ => None,
         }
-        match algorithm.mac() {
-            None => Ok(Self::Token(secret.clone())),
-            Some(new) => new(&rule.decode(secret)?).map(|mac| Self::Mac(Box::new(mac))),
+    }
+
+    /// A MAC of this hash, if it is one.
+    pub(super) fn mac(&self, hash: Hash) -> Option<MacKey> {
+        match &self.material {
+            Material::Mac(mac) if mac.hash() == hash => Some(MacKey::clone(mac)),
+            _ => None,
         }
     }
 }
 
 impl KeyRule {
+    /// A secret whose text is its key.
+    pub fn plain() -> Self {
+        Self {
+            encoding: KeyEncoding::Utf8,
+            strip_prefix: None,
+            derive: None,
+            id: None,
+        }
+    }
+
+    /// The name of the key, and its secret.
+    fn split(&self, secret: &Secret) -> Result<(Option<Box<str>>, Secret), KeyError> {
+        if self.id.is_none() {
+            return Ok((None, secret.clone()));
+        }
+        let (id, rest) = secret.expose().split_once(':').ok_or(KeyError::NoId)?;
+        Ok((Some(id.into()), Secret::new(rest)))
+    }
+
     fn strip<'s>(&self, secret: &'s Secret) -> &'s str {
         let text = secret.expose();
         match &self.strip_prefix {
@@ -127,18 +209,22 @@ impl KeyRule {
             KeyEncoding::Utf8 => Some(text.as_bytes().to_vec()),
             KeyEncoding::Base64 => BASE64.decode(text).ok(),
             KeyEncoding::Hex => hex::decode(text).ok(),
+            KeyEncoding::Utf8Nfkd => Some(text.nfkd().collect::<String>().into_bytes()),
             KeyEncoding::Public(_) => None,
         };
         match bytes {
             Some(bytes) if bytes.is_empty() => Err(KeyError::Empty),
-            Some(bytes) => Ok(bytes),
+            Some(bytes) => Ok(match self.derive {
+                Some(hash) => hash.of(&bytes),
+                None => bytes,
+            }),
             None => Err(self.encoding_error()),
         }
     }
 
     fn encoding_error(&self) -> KeyError {
         let encoding = match self.encoding {
-            KeyEncoding::Utf8 => "text",
+            KeyEncoding::Utf8 | KeyEncoding::Utf8Nfkd => "text",
             KeyEncoding::Base64 => "base64",
             KeyEncoding::Hex => "hex",
             KeyEncoding::Public(form) => form.describe(),
@@ -152,45 +238,6 @@ impl KeyRule {
     }
 }
 
-/// Makes the MAC of one algorithm from the bytes of a key.
-pub(super) type NewMac = fn(&[u8]) -> Result<MacKey, KeyError>;
-
-macro_rules! new_mac {
-    ($name:ident, $variant:ident, $hash:ty) => {
-        pub(super) fn $name(key: &[u8]) -> Result<MacKey, KeyError> {
-            Hmac::<$hash>::new_from_slice(key)
-                .map(MacKey::$variant)
-                .map_err(|_| KeyError::Empty)
-        }
-    };
-}
-new_mac!(hmac_sha1, Sha1, Sha1);
-new_mac!(hmac_sha256, Sha256, Sha256);
-new_mac!(hmac_sha384, Sha384, Sha384);
-new_mac!(hmac_sha512, Sha512, Sha512);
-
-impl MacKey {
-    /// Takes a piece of the message.
-    pub(super) fn update(&mut self, piece: &[u8]) {
-        match self {
-            Self::Sha1(mac) => mac.update(piece),
-            Self::Sha256(mac) => mac.update(piece),
-            Self::Sha384(mac) => mac.update(piece),
-            Self::Sha512(mac) => mac.update(piece),
-        }
-    }
-
-    /// The tag over everything taken.
-    pub(super) fn tag(self) -> Vec<u8> {
-        match self {
-            Self::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha256(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha384(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha512(mac) => mac.finalize().into_bytes().to_vec(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +246,7 @@ mod tests {
         KeyRule {
             encoding,
             strip_prefix: prefix.map(str::to_owned),
+            ..KeyRule::plain()
         }
     }
 
@@ -215,12 +263,32 @@ mod tests {
         );
         check(rule(KeyEncoding::Base64, Some("whsec_")), "aGk", b"hi");
         check(rule(KeyEncoding::Hex, None), "6869", b"hi");
+        check(rule(KeyEncoding::Utf8Nfkd, None), "\u{e9}", b"e\xcc\x81");
+        let derived = KeyRule {
+            derive: Some(Hash::Sha1),
+            ..KeyRule::plain()
+        };
+        // FIPS 180-4: the hash of `abc`.
+        let hash = hex::decode("a9993e364706816aba3e25717850c26c9cd0d89d").unwrap();
+        check(derived, "abc", &hash);
+    }
+
+    #[test]
+    fn a_key_with_a_name_is_written_behind_it() {
+        let rule = KeyRule {
+            id: Some(KeyId::List),
+            ..KeyRule::plain()
+        };
+        let key = |text: &str| Key::new(Algorithm::Hmac(Hash::Sha1), &rule, &Secret::new(text));
+        assert_eq!(key("pub:priv:ate").unwrap().id.as_deref(), Some("pub"));
+        assert_eq!(key("private").err(), Some(KeyError::NoId));
+        assert_eq!(key("pub:").err(), Some(KeyError::Empty));
     }
 
     #[test]
     fn a_secret_that_is_no_key_is_refused_and_not_quoted() {
         let check = |rule: KeyRule, secret: &str, message: &str| {
-            let error = Key::new(Algorithm::HmacSha256, &rule, &Secret::new(secret))
+            let error = Key::new(Algorithm::Hmac(Hash::Sha256), &rule, &Secret::new(secret))
                 .err()
                 .unwrap();
             assert_eq!(error.to_string(), message);

@@ -1,25 +1,51 @@
 //! The signed text, put together from pieces of a request: `v0:{ts}:{body}`.
 //!
-//! The same grammar writes the answers to handshakes. `{{` and `}}` stand for the braces.
+//! The same grammar writes the answers to handshakes. `{{`, `}}`, `[[` and `]]` stand for the
+//! characters themselves; what stands in `[…]` is left out as a whole where a piece in it is not there.
+
+mod grammar;
 
 use std::borrow::Cow;
 
-use serde_json_path::JsonPath;
+use sha2::{Digest, Sha256};
 
-use super::place::{Place, Request};
+use super::algorithm::Hash;
+use super::form;
+use super::key::Key;
+use super::place::Place;
+use super::request::Request;
 
 /// One piece of a [`Message`].
 #[derive(Debug, Clone)]
 enum Segment {
     Literal(Vec<u8>),
     Body,
+    BodySha256,
+    BodyCrc32,
     SortedForm,
+    SortedJson(Option<String>),
+    FormLike(String),
+    SortedQuery,
+    QueryString,
     Timestamp,
     Id,
+    Secret,
+    KeyId,
     Method,
     Path,
     Url,
+    Option(String),
+    HeadersIn(String),
     Value(Place),
+    Mac(Hash, Written, Place),
+    Group(Vec<Segment>),
+}
+
+/// How the tag of a MAC is written in the answer to a handshake.
+#[derive(Debug, Clone, Copy)]
+enum Written {
+    Hex,
+    Base64,
 }
 
 /// A text made of literals and pieces of a request.
@@ -32,11 +58,13 @@ pub enum MessageError {
     /// A brace that opens or closes nothing.
     #[error("a single `{{` or `}}` stands alone: write `{{{{` or `}}}}` for the character itself")]
     Brace,
+    /// A bracket that opens or closes nothing.
+    #[error("a single `[` or `]` stands alone: write `[[` or `]]` for the character itself")]
+    Bracket,
     /// A piece nobody knows.
     #[error(
-        "`{{{name}}}` is not a piece of a request: known are {{body}}, {{sorted_form}}, {{ts}}, {{id}}, \
-         {{method}}, {{path}}, {{url}}, {{header:NAME}}, {{query:NAME}}, {{form:NAME}} and \
-         {{json:PATH}}"
+        "`{{{name}}}` is not a piece of a request: known are {}",
+        grammar::KNOWN
     )]
     Unknown {
         /// What stood between the braces.
@@ -63,7 +91,7 @@ pub enum PieceError {
     Ambiguous(String),
 }
 
-/// The values of one request that a message may ask for.
+/// The values that a message may ask for beside the request's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Inputs<'a> {
     /// The timestamp exactly as it came.
@@ -72,6 +100,18 @@ pub struct Inputs<'a> {
     pub id: Option<&'a [u8]>,
     /// The public URL, where another than the request's own is tried.
     pub url: Option<&'a [u8]>,
+    /// The key, where its secret or its name is part of the text.
+    pub key: Option<&'a Key>,
+    /// The field that holds the signature, which no list of all fields has.
+    pub without: Option<&'a str>,
+    /// The header that a list of signed headers must name: the one with the time.
+    pub listed: Option<&'a str>,
+}
+
+impl<'a> Inputs<'a> {
+    fn secret(&self) -> Option<&'a str> {
+        self.key.and_then(Key::secret)
+    }
 }
 
 impl Message {
@@ -80,65 +120,77 @@ impl Message {
     /// # Errors
     /// [`MessageError`] names the piece that is wrong.
     pub fn parse(text: &str) -> Result<Self, MessageError> {
-        let mut segments = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            let (before, from) = rest.split_at(at);
-            literal.push_str(before);
-            if let Some(after) = from.strip_prefix("{{") {
-                literal.push('{');
-                rest = after;
-            } else if let Some(after) = from.strip_prefix("}}") {
-                literal.push('}');
-                rest = after;
-            } else {
-                let (name, after) = from
-                    .strip_prefix('{')
-                    .and_then(|from| from.split_once('}'))
-                    .ok_or(MessageError::Brace)?;
-                push_literal(&mut segments, &mut literal);
-                segments.push(segment(name)?);
-                rest = after;
-            }
+        grammar::parse(text).map(Self)
+    }
+
+    /// A text that asks for nothing.
+    pub fn literal(text: &str) -> Self {
+        match text {
+            "" => Self(Vec::new()),
+            text => Self(vec![Segment::Literal(text.as_bytes().to_vec())]),
         }
-        literal.push_str(rest);
-        push_literal(&mut segments, &mut literal);
-        Ok(Self(segments))
+    }
+
+    /// Whether it says nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether `{url}` is asked for.
     pub fn needs_url(&self) -> bool {
-        self.0.iter().any(|segment| matches!(segment, Segment::Url))
+        self.any(|segment| matches!(segment, Segment::Url))
     }
 
     /// Whether `{ts}` is asked for.
     pub fn needs_timestamp(&self) -> bool {
-        self.0
-            .iter()
-            .any(|segment| matches!(segment, Segment::Timestamp))
+        self.any(|segment| matches!(segment, Segment::Timestamp))
     }
 
     /// Whether `{id}` is asked for.
     pub fn needs_id(&self) -> bool {
-        self.0.iter().any(|segment| matches!(segment, Segment::Id))
+        self.any(|segment| matches!(segment, Segment::Id))
     }
 
-    /// Whether the body is part of it, or all that a form says.
+    /// Whether the secret is part of it.
+    pub fn needs_secret(&self) -> bool {
+        self.any(|segment| matches!(segment, Segment::Secret | Segment::SortedJson(Some(_))))
+    }
+
+    /// The options that it asks for.
+    pub fn options(&self) -> impl Iterator<Item = &str> {
+        let segments = self.0.iter().flat_map(Segment::with_inner);
+        segments.filter_map(|segment| match segment {
+            Segment::Option(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether the body is part of it, or all that it says.
     pub fn binds_body(&self) -> bool {
-        self.0
-            .iter()
-            .any(|segment| matches!(segment, Segment::Body | Segment::SortedForm))
+        self.any(|segment| {
+            matches!(
+                segment,
+                Segment::Body
+                    | Segment::BodySha256
+                    | Segment::BodyCrc32
+                    | Segment::SortedForm
+                    | Segment::SortedJson(_)
+            )
+        })
     }
 
     /// Whether the value in a place is part of it: a query parameter is part of the URL.
     pub fn covers(&self, place: &Place) -> bool {
-        self.0.iter().any(|segment| match (segment, place) {
-            (Segment::Body, Place::Json(_) | Place::Form(_)) | (Segment::Url, Place::Query(_)) => {
-                true
-            }
-            (Segment::Value(Place::Header(a)), Place::Header(b)) => a.eq_ignore_ascii_case(b),
-            (Segment::Value(Place::Query(a)), Place::Query(b)) => a == b,
+        self.any(|segment| match (segment, place) {
+            (
+                Segment::Body | Segment::BodySha256 | Segment::BodyCrc32,
+                Place::Json(_) | Place::Form(_) | Place::FormJson(..),
+            )
+            | (Segment::SortedForm, Place::Form(_) | Place::FormJson(..))
+            | (Segment::Url | Segment::QueryString | Segment::SortedQuery, Place::Query(_)) => true,
+            // Another list would be another text.
+            (Segment::HeadersIn(_), Place::Header(_)) => true,
+            (Segment::Value(signed), place) => signed.is(place),
             _ => false,
         })
     }
@@ -168,9 +220,63 @@ impl Message {
         self.feed(request, inputs, |piece| text.extend_from_slice(piece))?;
         Ok(text)
     }
+
+    /// The whole text, with what it asks for as it stands within the quotes of a JSON string.
+    ///
+    /// # Errors
+    /// [`PieceError`] names the piece that this request does not have, or has twice.
+    pub fn render_json(
+        &self,
+        request: &Request<'_>,
+        inputs: Inputs<'_>,
+    ) -> Result<Vec<u8>, PieceError> {
+        let mut text = Vec::new();
+        for segment in &self.0 {
+            let piece = segment.read(request, inputs)?;
+            segment.push_json(&piece, &mut text);
+        }
+        Ok(text)
+    }
+
+    /// The whole text, without what is not there: nothing, or `null` in JSON.
+    pub fn fill(&self, request: &Request<'_>, in_json: bool) -> Vec<u8> {
+        let mut text = Vec::new();
+        for segment in &self.0 {
+            match (segment.read(request, Inputs::default()), in_json) {
+                (Ok(piece), true) => segment.push_json(&piece, &mut text),
+                (Ok(piece), false) => text.extend_from_slice(&piece),
+                (Err(_), true) => text.extend_from_slice(b"null"),
+                (Err(_), false) => {}
+            }
+        }
+        text
+    }
+
+    /// The places that it asks for, in the words of a person.
+    pub(super) fn describe(&self) -> String {
+        let places = self.0.iter().flat_map(Segment::with_inner);
+        let places = places.filter_map(|segment| match segment {
+            Segment::Value(place) => Some(place.describe()),
+            _ => None,
+        });
+        places.collect::<Vec<_>>().join(" and ")
+    }
+
+    fn any(&self, is: impl Fn(&Segment) -> bool) -> bool {
+        self.0.iter().flat_map(Segment::with_inner).any(is)
+    }
 }
 
 impl Segment {
+    /// The segment and what stands in it, if it is a group: a group has no groups.
+    fn with_inner(&self) -> impl Iterator<Item = &Self> {
+        let inner = match self {
+            Self::Group(segments) => segments.as_slice(),
+            _ => &[],
+        };
+        std::iter::once(self).chain(inner)
+    }
+
     fn read<'r>(
         &'r self,
         request: &'r Request<'_>,
@@ -179,18 +285,60 @@ impl Segment {
         let found = match self {
             Self::Literal(text) => Some(Cow::Borrowed(&text[..])),
             Self::Body => Some(Cow::Borrowed(request.body())),
+            Self::BodySha256 => Some(
+                hex::encode(Sha256::digest(request.body()))
+                    .into_bytes()
+                    .into(),
+            ),
+            Self::BodyCrc32 => Some(
+                crc32fast::hash(request.body())
+                    .to_string()
+                    .into_bytes()
+                    .into(),
+            ),
             Self::SortedForm => request.sorted_form().map(Cow::Owned),
+            Self::SortedJson(secret_as) => {
+                sorted_json(request, secret_as.as_deref(), inputs).map(Cow::Owned)
+            }
+            Self::FormLike(prefix) => {
+                Some(form::like(request.head(), request.body(), prefix).into())
+            }
+            Self::SortedQuery => {
+                Some(form::sorted(request.head().query().unwrap_or_default()).into())
+            }
+            Self::QueryString => Some(request.head().query().unwrap_or_default().into()),
             Self::Timestamp => inputs.timestamp.map(Cow::Borrowed),
             Self::Id => inputs.id.map(Cow::Borrowed),
+            Self::Secret => inputs.secret().map(|text| text.as_bytes().into()),
+            Self::KeyId => inputs
+                .key
+                .and_then(Key::id)
+                .map(|text| text.as_bytes().into()),
             Self::Method => Some(Cow::Borrowed(request.head().method.as_bytes())),
             Self::Path => Some(Cow::Borrowed(request.head().path())),
             Self::Url => match inputs.url {
                 Some(url) => Some(Cow::Borrowed(url)),
                 None => request.url().map(|url| Cow::Owned(url.into_bytes())),
             },
+            Self::Option(name) => request.option(name).map(|text| text.as_bytes().into()),
+            Self::HeadersIn(list) => headers_in(request, list, inputs.listed)?.map(Cow::Owned),
             Self::Value(place) => read_once(place, request)?,
+            Self::Mac(hash, written, place) => mac(*hash, *written, place, request, inputs)?,
+            Self::Group(segments) => Some(read_group(segments, request, inputs)?),
         };
         found.ok_or_else(|| PieceError::Missing(self.describe()))
+    }
+
+    /// Writes a piece into a JSON text: what is not our own words is escaped.
+    fn push_json(&self, piece: &[u8], text: &mut Vec<u8>) {
+        if matches!(self, Self::Literal(_)) {
+            return text.extend_from_slice(piece);
+        }
+        let quoted = serde_json::Value::from(String::from_utf8_lossy(piece)).to_string();
+        let inner = quoted
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        text.extend_from_slice(inner.unwrap_or_default().as_bytes());
     }
 
     fn describe(&self) -> String {
@@ -198,15 +346,46 @@ impl Segment {
             Self::Timestamp => "timestamp".into(),
             Self::Id => "id".into(),
             Self::Url => "public URL".into(),
+            Self::Secret => "secret".into(),
+            Self::KeyId => "id of the key".into(),
             Self::SortedForm => "form (application/x-www-form-urlencoded)".into(),
-            Self::Value(place) => place.describe(),
-            Self::Literal(_) | Self::Body | Self::Method | Self::Path => "request".into(),
+            Self::SortedJson(_) => "JSON object".into(),
+            Self::Option(name) => format!("option `{name}`"),
+            Self::HeadersIn(list) => format!("header {list}"),
+            Self::Value(place) | Self::Mac(_, _, place) => place.describe(),
+            Self::Literal(_)
+            | Self::Body
+            | Self::BodySha256
+            | Self::BodyCrc32
+            | Self::FormLike(_)
+            | Self::SortedQuery
+            | Self::QueryString
+            | Self::Method
+            | Self::Path
+            | Self::Group(_) => "request".into(),
         }
     }
 }
 
+/// What a group says; nothing where a piece in it is not there, or is empty.
+fn read_group<'r>(
+    segments: &'r [Segment],
+    request: &'r Request<'_>,
+    inputs: Inputs<'r>,
+) -> Result<Cow<'r, [u8]>, PieceError> {
+    let mut text = Vec::new();
+    for segment in segments {
+        match segment.read(request, inputs) {
+            Ok(piece) if !piece.is_empty() => text.extend_from_slice(&piece),
+            Ok(_) | Err(PieceError::Missing(_)) => return Ok(Cow::Borrowed(b"")),
+            Err(ambiguous) => return Err(ambiguous),
+        }
+    }
+    Ok(text.into())
+}
+
 fn read_once<'r>(
-    place: &Place,
+    place: &'r Place,
     request: &'r Request<'_>,
 ) -> Result<Option<Cow<'r, [u8]>>, PieceError> {
     let mut values = place.read_all(request).into_iter();
@@ -217,125 +396,86 @@ fn read_once<'r>(
     }
 }
 
-fn push_literal(segments: &mut Vec<Segment>, literal: &mut String) {
-    if !literal.is_empty() {
-        segments.push(Segment::Literal(std::mem::take(literal).into_bytes()));
+/// The values of all simple fields of a JSON object, by the order of their names.
+fn sorted_json(
+    request: &Request<'_>,
+    secret_as: Option<&str>,
+    inputs: Inputs<'_>,
+) -> Option<Vec<u8>> {
+    let mut fields = request.json_scalars()?;
+    if let Some(name) = inputs.without {
+        fields.remove(name);
     }
+    if let Some(name) = secret_as {
+        fields.insert(name, inputs.secret()?.as_bytes().to_vec());
+    }
+    Some(fields.into_values().flatten().collect())
 }
 
-fn segment(name: &str) -> Result<Segment, MessageError> {
-    Ok(match name.split_once(':') {
-        None => match name {
-            "body" => Segment::Body,
-            "sorted_form" => Segment::SortedForm,
-            "ts" => Segment::Timestamp,
-            "id" => Segment::Id,
-            "method" => Segment::Method,
-            "path" => Segment::Path,
-            "url" => Segment::Url,
-            _ => {
-                return Err(MessageError::Unknown {
-                    name: name.to_owned(),
-                });
-            }
-        },
-        Some(("header", header)) if !header.is_empty() => {
-            Segment::Value(Place::Header(header.to_owned()))
-        }
-        Some(("query", parameter)) if !parameter.is_empty() => {
-            Segment::Value(Place::Query(parameter.to_owned()))
-        }
-        Some(("form", parameter)) if !parameter.is_empty() => {
-            Segment::Value(Place::Form(parameter.to_owned()))
-        }
-        Some(("json", path)) => Segment::Value(Place::Json(json_path(path)?)),
-        Some(_) => {
-            return Err(MessageError::Unknown {
-                name: name.to_owned(),
-            });
-        }
-    })
+/// The headers that another header names, as `name:value` with `;` between, by the order of their names.
+fn headers_in(
+    request: &Request<'_>,
+    list: &str,
+    listed: Option<&str>,
+) -> Result<Option<Vec<u8>>, PieceError> {
+    let place = Place::Header(list.to_owned());
+    let Some(names) = read_once(&place, request)? else {
+        return Ok(None);
+    };
+    let names = String::from_utf8_lossy(&names).to_ascii_lowercase();
+    let has = |wanted: &str| {
+        names
+            .split(',')
+            .any(|name| name.trim().eq_ignore_ascii_case(wanted))
+    };
+    if let Some(wanted) = listed.filter(|wanted| !has(wanted)) {
+        return Err(PieceError::Missing(format!("{wanted} in header {list}")));
+    }
+    let mut lines = Vec::new();
+    for name in names.split(',') {
+        let name = name.trim().to_owned();
+        let place = Place::Header(name.clone());
+        let value = read_once(&place, request)?;
+        let value = value.ok_or_else(|| PieceError::Missing(place.describe()))?;
+        let line = [name.as_bytes(), b":", value.trim_ascii()].concat();
+        lines.push((name, line));
+    }
+    lines.sort_unstable();
+    let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
+    Ok(Some(lines.join(&b';')))
 }
 
-fn json_path(path: &str) -> Result<JsonPath, MessageError> {
-    JsonPath::parse(path).map_err(|error| MessageError::JsonPath {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+/// The longest text that a MAC is made over for a handshake; challenges have 20 to 50 characters.
+const CHALLENGE_BYTES_MAX: usize = 64;
+
+/// A MAC of what a provider has sent. Only over a plain word: no event is one, so that nobody learns the
+/// signature of an event from it.
+fn mac<'r>(
+    hash: Hash,
+    written: Written,
+    place: &Place,
+    request: &Request<'_>,
+    inputs: Inputs<'_>,
+) -> Result<Option<Cow<'r, [u8]>>, PieceError> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let key = inputs.key.and_then(|key| key.mac(hash));
+    let (Some(word), Some(mut mac)) = (read_once(place, request)?, key) else {
+        return Ok(None);
+    };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=+/.".contains(byte);
+    if word.len() > CHALLENGE_BYTES_MAX || !word.iter().all(is_plain) {
+        return Ok(None);
+    }
+    mac.update(&word);
+    let tag = mac.tag();
+    let text = match written {
+        Written::Hex => hex::encode(tag),
+        Written::Base64 => STANDARD.encode(tag),
+    };
+    Ok(Some(text.into_bytes().into()))
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::event::{Head, Headers};
-
-    fn head() -> Head {
-        let mut headers = Headers::default();
-        headers.push("X-Id", "abc");
-        Head {
-            method: "POST".into(),
-            target: Bytes::from_static(b"/a/b?q=%20x&r=1&r=2"),
-            host: None,
-            headers,
-        }
-    }
-
-    #[test]
-    fn pieces_are_put_together_in_order() {
-        let head = head();
-        let request = Request::new(&head, br#"{"n": 1.50, "s": "t"}"#)
-            .with_public_url(Some("https://pub.example/in"));
-        let inputs = Inputs {
-            timestamp: Some(b"17"),
-            id: Some(b"msg_1"),
-            url: None,
-        };
-        let check = |message: &str, text: &str| {
-            let rendered = Message::parse(message)
-                .unwrap()
-                .render(&request, inputs)
-                .unwrap();
-            assert_eq!(String::from_utf8(rendered).unwrap(), text, "{message}");
-        };
-        check("v0:{ts}:{header:x-id}", "v0:17:abc");
-        check("{id}.{ts}.{method}", "msg_1.17.POST");
-        check("{path} {query:q}", "/a/b  x");
-        check("{url}", "https://pub.example/in?q=%20x&r=1&r=2");
-        check("{json:$.s}", "t");
-        check("{{}}{{{method}}}", "{}{POST}");
-        check("", "");
-    }
-
-    #[test]
-    fn a_missing_piece_is_named_and_so_is_a_repeated_one() {
-        let head = head();
-        let request = Request::new(&head, b"not json");
-        let check = |message: &str, problem: &str| {
-            let message = Message::parse(message).unwrap();
-            let error = message.render(&request, Inputs::default()).unwrap_err();
-            assert_eq!(error.to_string(), problem);
-        };
-        check("{ts}", "timestamp is missing");
-        check("{id}", "id is missing");
-        check("{url}", "public URL is missing");
-        check("{header:x-none}", "header x-none is missing");
-        check("{json:$.id}", "JSON path $.id is missing");
-        let twice = "query parameter r stands in the request more than once";
-        check("{query:r}", twice);
-    }
-
-    #[test]
-    fn a_text_that_is_no_message_is_refused() {
-        let check = |text: &str, part: &str| {
-            let message = Message::parse(text).unwrap_err().to_string();
-            assert!(message.contains(part), "{text}: {message}");
-        };
-        check("{bodi}", "`{bodi}` is not a piece of a request");
-        check("{header:}", "`{header:}`");
-        check("{body", "a single `{` or `}` stands alone");
-        check("body}", "a single `{` or `}` stands alone");
-        check("{json:id}", "`id` is not a JSONPath");
-    }
-}
+mod tests;

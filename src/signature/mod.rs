@@ -4,23 +4,29 @@
 //! (a preset or the user's own words) and judges with every input explicit: no clock, no I/O.
 //! What this folder does not decide: which route a request belongs to, and what is answered.
 
+pub mod algorithm;
 pub mod certificate;
 mod form;
+mod found;
 pub mod handshake;
+pub mod jwt;
 pub mod key;
 pub mod message;
 pub mod place;
 pub mod preset;
 pub mod public_key;
 pub mod reason;
+pub mod reply;
+pub mod request;
+mod rsa;
 pub mod scheme;
 pub mod sign;
 mod url;
 pub mod verify;
 mod window;
 
-pub use place::Request;
 pub use preset::{Preset, Presets};
 pub use reason::Reason;
+pub use request::Request;
 pub use scheme::Scheme;
-pub use verify::{Verified, Verifier};
+pub use verify::{Terms, Verified, Verifier};

@@ -1,110 +1,38 @@
 //! Where a value stands in a request: a header, a query or form parameter, a JSON path.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 
-use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use super::form;
-use crate::event::{Fingerprint, Head};
-
-/// A request under judgement: its head, its whole body, and what the provider calls our URL.
-pub struct Request<'a> {
-    head: &'a Head,
-    body: &'a [u8],
-    public_url: Option<&'a str>,
-    certificate: Option<&'a Fingerprint>,
-    json: OnceCell<Option<Value>>,
-}
-
-impl<'a> Request<'a> {
-    /// Puts a head and the whole body before the judge.
-    pub fn new(head: &'a Head, body: &'a [u8]) -> Self {
-        Self {
-            head,
-            body,
-            public_url: None,
-            certificate: None,
-            json: OnceCell::new(),
-        }
-    }
-
-    /// Says which URL the provider has configured (for schemes that sign it).
-    #[must_use]
-    pub fn with_public_url(mut self, url: Option<&'a str>) -> Self {
-        self.public_url = url;
-        self
-    }
-
-    /// Says which certificate the sender's connection has shown.
-    #[must_use]
-    pub fn with_certificate(mut self, certificate: Option<&'a Fingerprint>) -> Self {
-        self.certificate = certificate;
-        self
-    }
-
-    /// The certificate that the sender's connection has shown.
-    pub(super) fn certificate(&self) -> Option<&'a Fingerprint> {
-        self.certificate
-    }
-
-    /// The head.
-    pub fn head(&self) -> &'a Head {
-        self.head
-    }
-
-    /// The whole body as it came.
-    pub fn body(&self) -> &'a [u8] {
-        self.body
-    }
-
-    /// The configured public URL with the query of this request, if it has none of its own.
-    pub(super) fn url(&self) -> Option<String> {
-        let url = self.public_url?;
-        match self.head.query() {
-            Some(query) if !url.contains('?') => {
-                Some(format!("{url}?{}", String::from_utf8_lossy(query)))
-            }
-            _ => Some(url.to_owned()),
-        }
-    }
-
-    /// Names and values of a form, sorted; empty of an empty body, `None` of anything else.
-    pub(super) fn sorted_form(&self) -> Option<Vec<u8>> {
-        if self.body.is_empty() {
-            return Some(Vec::new());
-        }
-        form::is_form(self.head).then(|| form::sorted(self.body))
-    }
-
-    /// The body as JSON, parsed once; `None` when it is not JSON.
-    fn json(&self) -> Option<&Value> {
-        self.json
-            .get_or_init(|| serde_json::from_slice(self.body).ok())
-            .as_ref()
-    }
-}
+use super::message::{Inputs, Message};
+use super::request::Request;
 
 /// Where a value stands in a request.
 #[derive(Debug, Clone)]
 pub enum Place {
     /// A header, by its name in any case.
     Header(String),
+    /// Every header whose name is this text and a number behind it.
+    HeaderFamily(String),
     /// A query parameter, percent-decoded.
     Query(String),
     /// The first match of a JSONPath (RFC 9535) in the body: a string, number or boolean.
     Json(JsonPath),
-    /// A parameter of a form in the body (`application/x-www-form-urlencoded`), decoded.
+    /// A parameter of a form in the body, decoded.
     Form(String),
+    /// The first match of a JSONPath in the JSON that a parameter of a form holds.
+    FormJson(String, JsonPath),
+    /// A text put together from several places.
+    Template(Box<Message>),
 }
 
 impl Place {
     /// The first value there, if there is one.
-    pub fn read<'r>(&self, request: &'r Request<'_>) -> Option<Cow<'r, [u8]>> {
+    pub fn read<'r>(&'r self, request: &'r Request<'_>) -> Option<Cow<'r, [u8]>> {
         match self {
             Self::Header(name) => request
-                .head
+                .head()
                 .headers
                 .first(name)
                 .map(|value| Cow::Borrowed(&value[..])),
@@ -112,19 +40,29 @@ impl Place {
                 .into_iter()
                 .next()
                 .map(Cow::Owned),
-            Self::Json(path) => json_text(path, request.json()?).map(Cow::Owned),
+            Self::Json(path) => request.json_text(path).map(Cow::Owned),
             Self::Form(name) => form_values(request, name).into_iter().next(),
+            Self::HeaderFamily(_) | Self::FormJson(..) | Self::Template(_) => {
+                self.read_all(request).into_iter().next()
+            }
         }
     }
 
-    /// Every value there: a header may be repeated, and so may a query parameter.
-    pub fn read_all<'r>(&self, request: &'r Request<'_>) -> Vec<Cow<'r, [u8]>> {
+    /// Every value there: a header may be repeated, and so may a parameter.
+    pub fn read_all<'r>(&'r self, request: &'r Request<'_>) -> Vec<Cow<'r, [u8]>> {
         match self {
             Self::Header(name) => request
-                .head
+                .head()
                 .headers
                 .all(name)
                 .map(|value| Cow::Borrowed(&value[..]))
+                .collect(),
+            Self::HeaderFamily(prefix) => request
+                .head()
+                .headers
+                .iter()
+                .filter(|header| is_of_family(&header.name, prefix))
+                .map(|header| Cow::Borrowed(&header.value[..]))
                 .collect(),
             Self::Query(name) => query_values(request, name)
                 .into_iter()
@@ -132,22 +70,87 @@ impl Place {
                 .collect(),
             Self::Json(_) => self.read(request).into_iter().collect(),
             Self::Form(name) => form_values(request, name),
+            Self::FormJson(name, path) => form_values(request, name)
+                .iter()
+                .filter_map(|json| Request::new(request.head(), json).json_text(path))
+                .map(Cow::Owned)
+                .collect(),
+            Self::Template(message) => message
+                .render(request, Inputs::default())
+                .ok()
+                .filter(|text| !text.is_empty())
+                .map(Cow::Owned)
+                .into_iter()
+                .collect(),
         }
+    }
+
+    /// Whether another place is the same one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(a), Self::Header(b)) | (Self::HeaderFamily(a), Self::HeaderFamily(b)) => {
+                a.eq_ignore_ascii_case(b)
+            }
+            (Self::Query(a), Self::Query(b)) | (Self::Form(a), Self::Form(b)) => a == b,
+            (Self::Json(a), Self::Json(b)) => a == b,
+            (Self::FormJson(a, at), Self::FormJson(b, there)) => a == b && at == there,
+            _ => false,
+        }
+    }
+
+    /// The name of the field, where it is one of the outermost of a JSON body.
+    pub(super) fn field(&self) -> Option<String> {
+        let Self::Json(path) = self else { return None };
+        let mut names = names(path)?;
+        let name = names.pop();
+        name.filter(|_| names.is_empty())
     }
 
     /// How a person would name it.
     pub fn describe(&self) -> String {
         match self {
             Self::Header(name) => format!("header {name}"),
+            Self::HeaderFamily(prefix) => format!("headers {prefix}1, {prefix}2, …"),
             Self::Query(name) => format!("query parameter {name}"),
             Self::Json(path) => format!("JSON path {path}"),
             Self::Form(name) => format!("form parameter {name}"),
+            Self::FormJson(name, path) => format!("JSON path {path} in form parameter {name}"),
+            Self::Template(message) => message.describe(),
         }
     }
 }
 
+/// The names on the way to a single value; `None` of a path that may have several.
+pub(super) fn names(path: &JsonPath) -> Option<Vec<String>> {
+    let path = path.to_string();
+    let mut rest = path.strip_prefix('$')?;
+    let mut names = Vec::new();
+    while !rest.is_empty() {
+        let (name, after) = match rest.strip_prefix("['") {
+            Some(quoted) => quoted.split_once("']")?,
+            None => {
+                let plain = rest.strip_prefix('.')?;
+                plain.split_at(plain.find(['.', '[']).unwrap_or(plain.len()))
+            }
+        };
+        let is_plain = !name.is_empty() && !name.contains(['\\', '*', '\'']);
+        names.push(is_plain.then(|| name.to_owned())?);
+        rest = after;
+    }
+    Some(names)
+}
+
+fn is_of_family(name: &[u8], prefix: &str) -> bool {
+    name.split_at_checked(prefix.len())
+        .is_some_and(|(start, number)| {
+            start.eq_ignore_ascii_case(prefix.as_bytes())
+                && !number.is_empty()
+                && number.iter().all(u8::is_ascii_digit)
+        })
+}
+
 fn query_values(request: &Request<'_>, name: &str) -> Vec<Vec<u8>> {
-    let query = request.head.query().unwrap_or_default();
+    let query = request.head().query().unwrap_or_default();
     form_urlencoded::parse(query)
         .filter(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned().into_bytes())
@@ -155,20 +158,33 @@ fn query_values(request: &Request<'_>, name: &str) -> Vec<Vec<u8>> {
 }
 
 fn form_values<'r>(request: &'r Request<'_>, name: &str) -> Vec<Cow<'r, [u8]>> {
-    if !form::is_form(request.head) {
-        return Vec::new();
-    }
-    form::parameters(request.body)
+    form::fields(request.head(), request.body())
+        .into_iter()
         .filter(|(key, _)| **key == *name.as_bytes())
         .map(|(_, value)| value)
         .collect()
 }
 
-fn json_text(path: &JsonPath, json: &Value) -> Option<Vec<u8>> {
-    match path.query(json).first()? {
-        Value::String(text) => Some(text.clone().into_bytes()),
-        Value::Number(number) => Some(number.to_string().into_bytes()),
-        Value::Bool(flag) => Some(flag.to_string().into_bytes()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_single_value_is_known_by_its_names() {
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let found = names(&JsonPath::parse(text).unwrap());
+            let expected = expected.map(|names| names.iter().map(ToString::to_string).collect());
+            assert_eq!(found, expected, "{text}");
+        };
+        check("$.a", Some(&["a"]));
+        check("$.a.b_c", Some(&["a", "b_c"]));
+        check("$['a-b'].c", Some(&["a-b", "c"]));
+        check("$", Some(&[]));
+        check("$.a[0]", None);
+        check("$.a.*", None);
+        check("$..a", None);
+        let field = |text| Place::Json(JsonPath::parse(text).unwrap()).field();
+        assert_eq!(field("$.Token").as_deref(), Some("Token"));
+        assert_eq!(field("$.a.b"), None);
     }
 }

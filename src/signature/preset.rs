@@ -3,11 +3,14 @@
 //! Presets are data (`conf/providers/NAME.yaml`, compiled in); [`crate::config`] reads them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::handshake::Handshake;
 use super::place::Place;
+use super::reply::Reply;
+use super::request::Options;
 use super::scheme::Scheme;
 use crate::event::Headers;
 
@@ -24,14 +27,24 @@ pub struct Preset {
     pub docs: String,
     /// What an operator should know.
     pub notes: Option<String>,
+    /// How it proves that it sends.
+    pub proof: Proof,
     /// The ways it signs; one that accepts is enough.
     pub schemes: Vec<Scheme>,
     /// Where the id of an event stands; the first place that has one.
     pub event_id: Vec<Place>,
     /// Where the type of an event stands; the first place that has one.
     pub event_type: Vec<Place>,
+    /// What it needs besides secrets, by name, and what that is.
+    pub options: Options,
     /// How it asks whether an address is ours.
     pub handshakes: Vec<Handshake>,
+    /// What it insists on hearing once an event is on disk.
+    pub accepted: Option<Reply>,
+    /// What it insists on hearing of a request that is not authentic.
+    pub refused: Option<Reply>,
+    /// How long it waits for an answer.
+    pub deadline: Option<Duration>,
     /// The address ranges it publishes; empty when it publishes none.
     pub addresses: Vec<IpNet>,
     /// A secret of the right form, for samples.
@@ -40,13 +53,28 @@ pub struct Preset {
     pub sample: Sample,
 }
 
+/// How a provider proves that a request is its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// By a signature or a secret.
+    Scheme,
+    /// By the address that it sends from.
+    Address,
+    /// Not at all: what a request says is to be asked for at the provider.
+    Nothing,
+    /// By something that cannot be checked here, for this reason.
+    Unsupported(String),
+}
+
 /// A realistic event of a provider, unsigned.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Sample {
     /// The headers it comes with.
     pub headers: Headers,
     /// The URL that it is sent to, where that is signed.
     pub public_url: Option<String>,
+    /// What else was agreed on, where the provider needs it.
+    pub options: Options,
     /// The body.
     pub body: String,
 }

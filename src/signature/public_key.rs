@@ -2,10 +2,12 @@
 
 use base64::Engine as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
+use jsonwebtoken::{DecodingKey, EncodingKey};
 use p256::ecdsa::signature::{Signer, Verifier};
 
+use super::algorithm::{Algorithm, EcdsaForm, Hash};
 use super::key::{BASE64, KeyError};
-use super::scheme::{Algorithm, EcdsaForm};
+use super::rsa::RsaKey;
 
 /// How the text of a secret holds a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ impl PublicForm {
 
 /// What a PKCS#8 private key in PEM begins with. It serves as a secret too: its public half
 /// verifies, and samples and tests can be signed.
-const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----";
+pub(super) const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----";
 
 /// A public key, with its private half where that was given.
 #[derive(Clone)]
@@ -51,6 +53,7 @@ enum Pair {
         private: Option<Box<p256::ecdsa::SigningKey>>,
         form: EcdsaForm,
     },
+    Rsa(RsaKey),
 }
 
 impl PublicKey {
@@ -67,10 +70,10 @@ impl PublicKey {
         let pair = match algorithm {
             Algorithm::Ed25519 => ed25519(form, text),
             Algorithm::EcdsaP256Sha256(signature) => p256(form, text, signature),
-            Algorithm::HmacSha1
-            | Algorithm::HmacSha256
-            | Algorithm::HmacSha384
-            | Algorithm::HmacSha512
+            Algorithm::Rsa(hash) => RsaKey::new(form, text, hash).map(Pair::Rsa),
+            Algorithm::Hmac(_)
+            | Algorithm::Hash(_)
+            | Algorithm::Jwt
             | Algorithm::Static
             | Algorithm::Basic
             | Algorithm::Bearer => None,
@@ -79,6 +82,37 @@ impl PublicKey {
             algorithm: algorithm.name(),
             form: form.describe(),
         })
+    }
+
+    /// Reads a key of whatever kind the text holds.
+    pub(super) fn of_any_kind(form: PublicForm, text: &str) -> Option<Self> {
+        let text = text.trim();
+        let pair = RsaKey::new(form, text, Hash::Sha256)
+            .map(Pair::Rsa)
+            .or_else(|| p256(form, text, EcdsaForm::Raw))
+            .or_else(|| ed25519(form, text));
+        pair.map(Self)
+    }
+
+    /// The key as it verifies tokens.
+    pub(super) fn of_tokens(&self) -> DecodingKey {
+        match &self.0 {
+            Pair::Ed25519 { public, .. } => DecodingKey::from_ed_der(public.as_bytes()),
+            Pair::P256 { public, .. } => {
+                DecodingKey::from_ec_der(public.to_sec1_point(false).as_bytes())
+            }
+            Pair::Rsa(key) => DecodingKey::from_rsa_der(key.public()),
+        }
+    }
+
+    /// The key as it signs tokens, where `text`, which it was read from, is a private key.
+    pub(super) fn signs_tokens(&self, text: &str) -> Option<EncodingKey> {
+        let pem = text.trim().as_bytes();
+        match &self.0 {
+            Pair::Ed25519 { .. } => EncodingKey::from_ed_pem(pem).ok(),
+            Pair::P256 { .. } => EncodingKey::from_ec_pem(pem).ok(),
+            Pair::Rsa(_) => EncodingKey::from_rsa_pem(pem).ok(),
+        }
     }
 
     /// Whether `signature` is one of this key over `message`.
@@ -94,6 +128,7 @@ impl PublicKey {
                 };
                 signature.is_ok_and(|signature| public.verify(message, &signature).is_ok())
             }
+            Pair::Rsa(key) => key.verifies(message, signature),
         }
     }
 
@@ -110,6 +145,7 @@ impl PublicKey {
                     EcdsaForm::Raw => signature.to_bytes().to_vec(),
                 })
             }
+            Pair::Rsa(key) => key.sign(message),
         }
     }
 }
@@ -172,7 +208,7 @@ fn raw(form: PublicForm, text: &str) -> Option<Vec<u8>> {
 }
 
 /// Base64 that may have been copied with its line breaks.
-fn base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     let text: String = text.split_ascii_whitespace().collect();
     BASE64.decode(text).ok()
 }

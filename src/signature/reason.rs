@@ -46,6 +46,24 @@ pub enum Reason {
         /// Where the hash stands.
         place: String,
     },
+    /// The token is genuine, but for another URL.
+    #[error("the public URL is not the one whose SHA-256 stands in {place}")]
+    UrlHashMismatch {
+        /// Where the hash stands.
+        place: String,
+    },
+    /// The token is genuine, but of another issuer, or for somebody else.
+    #[error("the token's claim `{claim}` is not as it should be")]
+    TokenClaim {
+        /// The claim.
+        claim: &'static str,
+    },
+    /// The token is genuine, and says itself that it is too old.
+    #[error("expired: the token was good until {} ago", whole(.skew))]
+    TokenExpired {
+        /// How long ago it expired.
+        skew: SignedDuration,
+    },
     /// Something that is signed along is not in the request.
     #[error("{what} is missing, and is part of what is signed")]
     InputMissing {
@@ -101,6 +119,9 @@ impl Reason {
             Self::SignatureMalformed { .. } => "signature_malformed",
             Self::SignatureMismatch { .. } => "signature_mismatch",
             Self::BodyHashMismatch { .. } => "body_hash_mismatch",
+            Self::UrlHashMismatch { .. } => "url_hash_mismatch",
+            Self::TokenClaim { .. } => "token_claim",
+            Self::TokenExpired { .. } => "token_expired",
             Self::InputMissing { .. } => "signed_input_missing",
             Self::InputAmbiguous { .. } => "signed_input_ambiguous",
             Self::TimestampMissing { .. } => "timestamp_missing",
@@ -118,9 +139,13 @@ impl Reason {
             Self::TimestampMissing { .. } | Self::InputMissing { .. } => 2,
             Self::InputAmbiguous { .. } => 3,
             Self::CertificateUnlisted { .. } | Self::SignatureMismatch { .. } => 4,
-            Self::BodyHashMismatch { .. } => 5,
+            Self::BodyHashMismatch { .. }
+            | Self::UrlHashMismatch { .. }
+            | Self::TokenClaim { .. } => 5,
             Self::TimestampMalformed { .. } => 6,
-            Self::TimestampStale { .. } | Self::TimestampFuture { .. } => 7,
+            Self::TimestampStale { .. }
+            | Self::TimestampFuture { .. }
+            | Self::TokenExpired { .. } => 7,
         }
     }
 }

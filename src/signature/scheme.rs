@@ -1,9 +1,14 @@
 //! The declarative grammar of signatures: where, how written, over what, with which key.
 
-use super::key::{KeyEncoding, KeyRule, NewMac, hmac_sha1, hmac_sha256, hmac_sha384, hmac_sha512};
+use std::time::Duration;
+
+use serde_json_path::JsonPath;
+
+use super::algorithm::Algorithm;
+use super::jwt::JwtRule;
+use super::key::{KeyEncoding, KeyId, KeyRule};
 use super::message::Message;
 use super::place::Place;
-use std::time::Duration;
 
 /// How many signatures of one request are looked at: a sender that rolls its secret writes two or
 /// three, a stranger might write thousands.
@@ -11,75 +16,6 @@ pub const SIGNATURES_MAX: usize = 16;
 
 /// The same where each costs a hundred times what a MAC costs. No sender writes more than one.
 pub const PUBLIC_SIGNATURES_MAX: usize = 4;
-
-/// The ways to authenticate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// HMAC-SHA-1 (RFC 2104).
-    HmacSha1,
-    /// HMAC-SHA-256.
-    HmacSha256,
-    /// HMAC-SHA-384.
-    HmacSha384,
-    /// HMAC-SHA-512.
-    HmacSha512,
-    /// Ed25519 (RFC 8032).
-    Ed25519,
-    /// ECDSA over P-256 with SHA-256 (FIPS 186-5).
-    EcdsaP256Sha256(EcdsaForm),
-    /// The secret itself stands in the request.
-    Static,
-    /// HTTP basic authentication (RFC 7617); the secret is written `user:password`.
-    Basic,
-    /// A bearer token (RFC 6750) in the `Authorization` header.
-    Bearer,
-}
-
-/// How the two numbers of an ECDSA signature are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EcdsaForm {
-    /// An ASN.1 sequence of both (RFC 3279).
-    Der,
-    /// 32 bytes each (IEEE P1363).
-    Raw,
-}
-
-impl Algorithm {
-    /// How to make its MAC; `None` for those that compare the secret itself.
-    pub(super) fn mac(self) -> Option<NewMac> {
-        match self {
-            Self::HmacSha1 => Some(hmac_sha1),
-            Self::HmacSha256 => Some(hmac_sha256),
-            Self::HmacSha384 => Some(hmac_sha384),
-            Self::HmacSha512 => Some(hmac_sha512),
-            Self::Ed25519
-            | Self::EcdsaP256Sha256(_)
-            | Self::Static
-            | Self::Basic
-            | Self::Bearer => None,
-        }
-    }
-
-    /// Whether a public key verifies.
-    pub fn is_public(self) -> bool {
-        matches!(self, Self::Ed25519 | Self::EcdsaP256Sha256(_))
-    }
-
-    /// Whether it signs a text, rather than present the secret.
-    fn signs(self) -> bool {
-        self.mac().is_some() || self.is_public()
-    }
-
-    /// Its name, with an article.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha384 | Self::HmacSha512 => "an HMAC",
-            Self::Ed25519 => "an Ed25519",
-            Self::EcdsaP256Sha256(_) => "a P-256",
-            Self::Static | Self::Basic | Self::Bearer => "a token's",
-        }
-    }
-}
 
 /// How a signature is written where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,14 +25,41 @@ pub enum Parse {
     /// After a fixed text (`sha256=`).
     Prefix(String),
     /// Items of which one key holds signatures, any number of times (`t=1,v1=…,v1=…`).
-    List {
-        /// What stands between items.
-        item_sep: String,
-        /// What stands between a key and its value.
-        kv_sep: String,
-        /// The key of the signatures; every other version is ignored, never a fallback.
-        key: String,
+    List(ListForm),
+    /// Several such lists, each with a time of its own.
+    Sets {
+        /// What stands between lists.
+        set_sep: String,
+        /// Each of them.
+        list: ListForm,
     },
+    /// The time first, and signatures behind it.
+    Positional {
+        /// What stands between them.
+        sep: String,
+    },
+}
+
+/// Items of which one key holds signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListForm {
+    /// What stands between items.
+    pub item_sep: String,
+    /// What stands between a key and its value.
+    pub kv_sep: String,
+    /// The key of the signatures; every other version is ignored, never a fallback. `None` = the name
+    /// of the key that each was made with.
+    pub key: Option<String>,
+}
+
+impl Parse {
+    /// The list, where there is one.
+    pub(super) fn list(&self) -> Option<&ListForm> {
+        match self {
+            Self::List(list) | Self::Sets { list, .. } => Some(list),
+            Self::Whole | Self::Prefix(_) | Self::Positional { .. } => None,
+        }
+    }
 }
 
 /// How the bytes of a signature are written.
@@ -119,6 +82,8 @@ pub enum TimeUnit {
     Milliseconds,
     /// RFC 3339, any number of digits after the second.
     Rfc3339,
+    /// A date as HTTP writes it (RFC 9110, 5.6.7).
+    HttpDate,
 }
 
 /// Where the timestamp of a signature stands.
@@ -126,8 +91,10 @@ pub enum TimeUnit {
 pub enum TimestampPlace {
     /// Somewhere in the request.
     Request(Place),
-    /// In the signature's own list, under this key (`t`).
+    /// In the signature's own list, under this key (`t`); the first item where there are no keys.
     Signature(String),
+    /// In a token, under this claim.
+    Claim(String),
 }
 
 /// When a signature is too old or too new.
@@ -168,16 +135,37 @@ pub struct SchemeParts {
     pub key: KeyRule,
     /// What was signed.
     pub message: Message,
+    /// The message holds a few fields of the body, as the provider signs no more.
+    pub unsigned_body: bool,
+    /// What a token must say.
+    pub jwt: Option<JwtRule>,
+    /// Places and what stands there where this scheme was used; something else there asks for another
+    /// one.
+    pub when: Vec<(Place, String)>,
+    /// Every match of this path in the body is signed by itself.
+    pub for_each: Option<JsonPath>,
     /// Where the SHA-256 of the body stands in hexadecimal, for a message without the body.
     pub body_hash: Option<Place>,
     /// A place that is empty where this scheme was used; what stands there asks for another one.
     pub absent: Option<Place>,
     /// How `{url}` is written.
     pub url_port: UrlPort,
+    /// Sequences such as `%3A` that stand for themselves in `{url}`.
+    pub url_decode: Vec<String>,
     /// Where `{id}` stands.
     pub id: Option<Place>,
     /// When it was signed.
     pub timestamp: Option<TimestampRule>,
+}
+
+impl SchemeParts {
+    /// The header with the time, where that stands in one.
+    pub(super) fn header_with_time(&self) -> Option<&str> {
+        match &self.timestamp.as_ref()?.place {
+            TimestampPlace::Request(Place::Header(name)) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// One way to authenticate a request, complete and free of contradictions.
@@ -196,10 +184,10 @@ pub enum SchemeError {
     #[error("the message uses {{id}} but the scheme has no `id`")]
     NoId,
     /// A timestamp in a list that is not there.
-    #[error("`timestamp.from.signature` needs `signature.parse.list`")]
+    #[error("`timestamp.from.signature` needs `signature.parse.list`, `sets` or `positional`")]
     NoList,
     /// A separator of no length cuts nothing.
-    #[error("`item_sep`, `kv_sep` and `key` of a list must not be empty")]
+    #[error("the separators and the `key` of a list must not be empty")]
     EmptySeparator,
     /// A time window over a time that nobody signed.
     #[error("the timestamp is checked but not signed: the message does not contain {{ts}}")]
@@ -219,8 +207,31 @@ pub enum SchemeError {
         place: String,
     },
     /// A key of another kind.
-    #[error("`key.public` goes with ed25519 and ecdsa-p256-sha256, and these with nothing else")]
+    #[error(
+        "`key.public` goes with ed25519, ecdsa-p256-sha256, rsa-pkcs1 and jwt, and the first three with \
+         nothing else"
+    )]
     KeyKind,
+    /// A hash that anybody can make.
+    #[error(
+        "the message of a plain hash must contain {{secret}}: without it, anybody can make one"
+    )]
+    SecretNotHashed,
+    /// A secret in a text whose MAC needs none.
+    #[error("{{secret}} stands in the message of a plain hash alone")]
+    SecretInMessage,
+    /// A token without a rule, or a rule without a token.
+    #[error("`algorithm: jwt` goes with `jwt`, and `jwt` with nothing else")]
+    TokenRule,
+    /// A token that fits any body.
+    #[error("the token has no `body_hash`: it would fit any body")]
+    BodyNotInToken,
+    /// A name of a key that stands nowhere.
+    #[error("`key.id: list` needs a list whose `key` is `{{key_id}}`, and `issuer` needs `jwt`")]
+    KeyIdPlace,
+    /// An `unsigned_body` whose body is signed.
+    #[error("`unsigned_body` is for a message without the body, and this one has it")]
+    BodySigned,
 }
 
 impl Scheme {
@@ -229,25 +240,19 @@ impl Scheme {
     /// # Errors
     /// [`SchemeError`] names the contradiction.
     pub fn new(parts: SchemeParts) -> Result<Self, SchemeError> {
-        if let Parse::List {
-            item_sep,
-            kv_sep,
-            key,
-        } = &parts.parse
-            && (item_sep.is_empty() || kv_sep.is_empty() || key.is_empty())
-        {
-            return Err(SchemeError::EmptySeparator);
-        }
-        let in_list = parts
-            .timestamp
-            .as_ref()
-            .is_some_and(|rule| matches!(rule.place, TimestampPlace::Signature(_)));
-        if in_list && !matches!(parts.parse, Parse::List { .. }) {
-            return Err(SchemeError::NoList);
+        check_form(&parts)?;
+        if (parts.algorithm == Algorithm::Jwt) != parts.jwt.is_some() {
+            return Err(SchemeError::TokenRule);
         }
         let public = matches!(parts.key.encoding, KeyEncoding::Public(_));
-        if public != parts.algorithm.is_public() {
+        if public != parts.algorithm.is_public() && parts.algorithm != Algorithm::Jwt {
             return Err(SchemeError::KeyKind);
+        }
+        if let Some(jwt) = &parts.jwt
+            && jwt.body_hash.is_none()
+            && !parts.unsigned_body
+        {
+            return Err(SchemeError::BodyNotInToken);
         }
         if parts.algorithm.signs() {
             check_message(&parts)?;
@@ -258,6 +263,15 @@ impl Scheme {
     /// Its parts.
     pub fn parts(&self) -> &SchemeParts {
         &self.parts
+    }
+
+    /// Whether the public URL is signed.
+    pub fn needs_url(&self) -> bool {
+        let jwt = self.parts.jwt.as_ref();
+        let in_token = jwt.is_some_and(|jwt| {
+            jwt.url_hash.is_some() || jwt.audience.as_ref().is_some_and(Message::needs_url)
+        });
+        in_token || (self.parts.algorithm.signs() && self.parts.message.needs_url())
     }
 
     /// Replaces the tolerance for age (and for the future, where that is checked).
@@ -273,21 +287,66 @@ impl Scheme {
     }
 }
 
+/// Whether the parts of a header fit together.
+fn check_form(parts: &SchemeParts) -> Result<(), SchemeError> {
+    let list = parts.parse.list();
+    let empty = match &parts.parse {
+        Parse::Sets { set_sep: sep, .. } | Parse::Positional { sep } => sep.is_empty(),
+        Parse::Whole | Parse::Prefix(_) | Parse::List(_) => false,
+    };
+    let empty_list = list.is_some_and(|list| {
+        let key = list.key.as_ref();
+        list.item_sep.is_empty() || list.kv_sep.is_empty() || key.is_some_and(String::is_empty)
+    });
+    if empty || empty_list {
+        return Err(SchemeError::EmptySeparator);
+    }
+    let has_times = list.is_some() || matches!(parts.parse, Parse::Positional { .. });
+    match parts.timestamp.as_ref().map(|rule| &rule.place) {
+        Some(TimestampPlace::Signature(_)) if !has_times => return Err(SchemeError::NoList),
+        Some(TimestampPlace::Claim(_)) if parts.jwt.is_none() => {
+            return Err(SchemeError::TokenRule);
+        }
+        _ => {}
+    }
+    let names_keys = list.is_some_and(|list| list.key.is_none());
+    let in_list = matches!(parts.key.id, Some(KeyId::List));
+    let issues = matches!(parts.key.id, Some(KeyId::Issuer));
+    if names_keys != in_list || (issues && parts.jwt.is_none()) {
+        return Err(SchemeError::KeyIdPlace);
+    }
+    Ok(())
+}
+
 fn check_message(parts: &SchemeParts) -> Result<(), SchemeError> {
-    if parts.message.needs_timestamp() && parts.timestamp.is_none() {
+    let message = &parts.message;
+    let hashes = matches!(parts.algorithm, Algorithm::Hash(_));
+    match (hashes, message.needs_secret()) {
+        (true, false) => return Err(SchemeError::SecretNotHashed),
+        (false, true) => return Err(SchemeError::SecretInMessage),
+        (true, true) | (false, false) => {}
+    }
+    if message.needs_timestamp() && parts.timestamp.is_none() {
         return Err(SchemeError::NoTimestamp);
     }
-    if parts.message.needs_id() && parts.id.is_none() {
+    if message.needs_id() && parts.id.is_none() {
         return Err(SchemeError::NoId);
     }
-    if parts.timestamp.is_some() && !parts.message.needs_timestamp() {
-        return Err(SchemeError::TimestampNotSigned);
+    if let Some(rule) = &parts.timestamp {
+        let covered = match &rule.place {
+            TimestampPlace::Request(place) => message.covers(place),
+            TimestampPlace::Signature(_) | TimestampPlace::Claim(_) => false,
+        };
+        if !message.needs_timestamp() && !covered {
+            return Err(SchemeError::TimestampNotSigned);
+        }
     }
     match &parts.body_hash {
-        Some(place) if !parts.message.covers(place) => Err(SchemeError::BodyHashNotSigned {
+        Some(place) if !message.covers(place) => Err(SchemeError::BodyHashNotSigned {
             place: place.describe(),
         }),
-        None if !parts.message.binds_body() => Err(SchemeError::BodyNotSigned),
+        None if parts.unsigned_body && message.binds_body() => Err(SchemeError::BodySigned),
+        None if !parts.unsigned_body && !message.binds_body() => Err(SchemeError::BodyNotSigned),
         Some(_) | None => Ok(()),
     }
 }

@@ -2,22 +2,29 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use jiff::Timestamp;
-
+use serde_json::Value;
+use serde_json_path::JsonPath;
 use sha2::{Digest, Sha256};
 
-use super::key::{Key, MacKey};
+use super::algorithm::Algorithm;
+use super::form;
+use super::jwt;
+use super::key::{Key, Material};
 use super::message::Inputs;
-use super::place::{Place, Request};
+use super::place::{Place, names};
 use super::reason::Reason;
-use super::scheme::{Algorithm, Encoding, Parse, Scheme, TimeUnit, TimestampPlace};
-use super::verify::{compute, render};
+use super::request::Request;
+use super::scheme::{Encoding, ListForm, Parse, Scheme, TimeUnit, TimestampPlace};
+use super::url;
+use super::verify::{Terms, compute, render};
 use crate::event::Head;
 
 /// Why a request cannot be signed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SignError {
-    /// The body is never changed; a signature in it is the sender's own business.
+    /// The body of an event is never changed; a signature in it is the sender's own business.
     #[error("{place} is neither a header nor a query parameter, and only these can be written")]
     Place {
         /// Where the scheme wants a value.
@@ -40,23 +47,92 @@ pub struct Stamp<'a> {
     pub id: &'a str,
 }
 
+/// The body of what is signed.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// Somebody's own words: nothing is written into it.
+    Sealed(&'a [u8]),
+    /// A sample, which a signature may be written into.
+    Open(&'a mut Vec<u8>),
+}
+
+impl<'a> From<&'a [u8]> for Body<'a> {
+    fn from(body: &'a [u8]) -> Self {
+        Self::Sealed(body)
+    }
+}
+
+impl<'a> From<&'a mut Vec<u8>> for Body<'a> {
+    fn from(body: &'a mut Vec<u8>) -> Self {
+        Self::Open(body)
+    }
+}
+
+impl Body<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Sealed(body) => body,
+            Self::Open(body) => body,
+        }
+    }
+}
+
 impl Scheme {
-    /// Adds to `head` the headers and query parameters that make it authentic, in place of any it had.
+    /// Adds to `head` the headers and query parameters that make it authentic, in place of any it had,
+    /// and to an open body its fields.
     ///
     /// # Errors
-    /// [`SignError`] when the scheme writes into the body, the request lacks a part, or the key is
+    /// [`SignError`] when the scheme writes into a sealed body, the request lacks a part, or the key is
     /// a public one.
-    pub fn sign(
+    pub fn sign<'b>(
         &self,
         key: &Key,
         head: &mut Head,
-        body: &[u8],
+        body: impl Into<Body<'b>>,
         stamp: &Stamp<'_>,
-        public_url: Option<&str>,
+        terms: &Terms,
+    ) -> Result<(), SignError> {
+        let draft = &mut Draft {
+            head,
+            body: body.into(),
+            item: None,
+        };
+        if matches!(self.parts().place, Place::Json(_)) {
+            draft.settle();
+        }
+        let Some(path) = &self.parts().for_each else {
+            return self.sign_one(key, draft, stamp, terms);
+        };
+        let json = serde_json::from_slice(draft.body.bytes()).unwrap_or(Value::Null);
+        let items = path.query_located(&json);
+        let items: Vec<_> = items
+            .iter()
+            .map(|one| one.location().to_json_pointer())
+            .collect();
+        for (number, pointer) in items.into_iter().enumerate() {
+            draft.item = Some(Item {
+                path: path.clone(),
+                number,
+                pointer,
+            });
+            self.sign_one(key, draft, stamp, terms)?;
+        }
+        Ok(())
+    }
+
+    fn sign_one(
+        &self,
+        key: &Key,
+        draft: &mut Draft<'_, '_>,
+        stamp: &Stamp<'_>,
+        terms: &Terms,
     ) -> Result<(), SignError> {
         let parts = self.parts();
+        for (place, value) in &parts.when {
+            draft.set(place, value.clone(), terms)?;
+        }
         if let Some(place) = &parts.id {
-            set(head, place, stamp.id.to_owned())?;
+            draft.set(place, stamp.id.to_owned(), terms)?;
         }
         let timestamp = parts
             .timestamp
@@ -65,111 +141,253 @@ impl Scheme {
         if let (Some(rule), Some(text)) = (&parts.timestamp, &timestamp)
             && let TimestampPlace::Request(place) = &rule.place
         {
-            set(head, place, text.clone())?;
+            draft.set(place, text.clone(), terms)?;
         }
         if let Some(place) = &parts.body_hash {
-            set(head, place, hex::encode(Sha256::digest(body)))?;
+            let hash = hex::encode(Sha256::digest(draft.body.bytes()));
+            draft.set(place, hash, terms)?;
         }
-        let inputs = Inputs {
-            timestamp: timestamp.as_deref().map(str::as_bytes),
-            id: Some(stamp.id.as_bytes()),
-            url: None,
-        };
-        let signature = match key {
-            Key::Token(secret) => present(parts.algorithm, secret.expose()),
-            Key::Mac(mac) => {
-                let request = Request::new(head, body).with_public_url(public_url);
-                let tag = compute(self, MacKey::clone(mac), &request, inputs)?;
+        if let Some(super::key::KeyId::Request(place)) = &parts.key.id
+            && let Some(id) = key.id()
+        {
+            draft.set(place, id.to_owned(), terms)?;
+        }
+        let signature = draft.read(terms, |request| {
+            let url = request.url().filter(|_| parts.message.needs_url());
+            let url = url.map(|url| url::decoded(&url, parts));
+            let field = parts.place.field();
+            let inputs = Inputs {
+                timestamp: timestamp.as_deref().map(str::as_bytes),
+                id: Some(stamp.id.as_bytes()),
+                url: url.as_deref().map(str::as_bytes),
+                key: Some(key),
+                without: field.as_deref(),
+                listed: parts.header_with_time(),
+            };
+            self.signature(key, request, inputs, stamp)
+        })?;
+        let value = self.write(&signature, timestamp.as_deref(), key);
+        draft.set(&parts.place, value, terms)
+    }
+
+    fn signature(
+        &self,
+        key: &Key,
+        request: &Request<'_>,
+        inputs: Inputs<'_>,
+        stamp: &Stamp<'_>,
+    ) -> Result<String, SignError> {
+        let parts = self.parts();
+        Ok(match &key.material {
+            Material::Plain(secret) => present(parts.algorithm, secret.expose()),
+            Material::Mac(_) | Material::Hash(..) => {
+                let tag = compute(self, key, request, inputs)?.unwrap_or_default();
                 encode(parts.encoding, &tag)
             }
-            Key::Public(public) => {
-                let request = Request::new(head, body).with_public_url(public_url);
-                let message = render(self, &request, inputs)?;
+            Material::Public(public) => {
+                let message = render(self, request, inputs)?;
                 let signature = public.sign(&message).ok_or(SignError::PublicKey)?;
                 encode(parts.encoding, &signature)
             }
-        };
-        let value = self.write(&signature, timestamp.as_deref());
-        set(head, &parts.place, value)
+            Material::Token(_) => {
+                let rule = parts.jwt.as_ref().ok_or(SignError::PublicKey)?;
+                let token = jwt::sign(rule, key, request, stamp.id, stamp.at)?;
+                token.ok_or(SignError::PublicKey)?
+            }
+        })
     }
 
-    /// The signature as it stands in its header.
-    fn write(&self, signature: &str, timestamp: Option<&str>) -> String {
+    /// The signature as it stands in its place.
+    fn write(&self, signature: &str, timestamp: Option<&str>, key: &Key) -> String {
         match &self.parts().parse {
             Parse::Whole => signature.to_owned(),
             Parse::Prefix(prefix) => format!("{prefix}{signature}"),
-            Parse::List {
-                item_sep,
-                kv_sep,
-                key,
-            } => {
-                let signed = format!("{key}{kv_sep}{signature}");
-                match (&self.parts().timestamp, timestamp) {
-                    (Some(rule), Some(time)) => match &rule.place {
-                        TimestampPlace::Signature(name) => {
-                            format!("{name}{kv_sep}{time}{item_sep}{signed}")
-                        }
-                        TimestampPlace::Request(_) => signed,
-                    },
-                    _ => signed,
-                }
+            Parse::List(list) | Parse::Sets { list, .. } => {
+                self.write_list(list, signature, timestamp, key)
+            }
+            Parse::Positional { sep } => {
+                format!("{}{sep}{signature}", timestamp.unwrap_or_default())
             }
         }
     }
-}
 
-fn set(head: &mut Head, place: &Place, value: String) -> Result<(), SignError> {
-    match place {
-        Place::Header(name) => {
-            head.headers.set(name, value);
-            Ok(())
+    fn write_list(
+        &self,
+        list: &ListForm,
+        signature: &str,
+        timestamp: Option<&str>,
+        key: &Key,
+    ) -> String {
+        let ListForm {
+            item_sep, kv_sep, ..
+        } = list;
+        let name = list.key.as_deref().or(key.id()).unwrap_or_default();
+        let signed = format!("{name}{kv_sep}{signature}");
+        match (&self.parts().timestamp, timestamp) {
+            (Some(rule), Some(time)) => match &rule.place {
+                TimestampPlace::Signature(name) => {
+                    format!("{name}{kv_sep}{time}{item_sep}{signed}")
+                }
+                TimestampPlace::Request(_) | TimestampPlace::Claim(_) => signed,
+            },
+            _ => signed,
         }
-        Place::Query(name) => {
-            head.target = with_parameter(head, name, &value).into();
-            Ok(())
-        }
-        Place::Json(_) | Place::Form(_) => Err(SignError::Place {
-            place: place.describe(),
-        }),
     }
 }
 
-/// The target with one query parameter set, at the end of the query.
-fn with_parameter(head: &Head, name: &str, value: &str) -> Vec<u8> {
-    let mut target = head.path().to_vec();
-    let mut separator = b'?';
-    let mut push = |pair: &[u8]| {
-        target.push(separator);
-        target.extend_from_slice(pair);
-        separator = b'&';
+/// A request on its way to being signed.
+struct Draft<'h, 'b> {
+    head: &'h mut Head,
+    body: Body<'b>,
+    item: Option<Item>,
+}
+
+/// The item in the body that is signed now.
+struct Item {
+    path: JsonPath,
+    number: usize,
+    pointer: String,
+}
+
+impl Draft<'_, '_> {
+    /// Shows the request, or the item in it, as it stands now.
+    fn read<T>(
+        &self,
+        terms: &Terms,
+        work: impl FnOnce(&Request<'_>) -> Result<T, SignError>,
+    ) -> Result<T, SignError> {
+        let request = terms.request(self.head, self.body.bytes());
+        match &self.item {
+            None => work(&request),
+            Some(item) => {
+                let items = request.items(&item.path);
+                let item = items.get(item.number).unwrap_or(&request);
+                work(item)
+            }
+        }
+    }
+
+    /// Writes the JSON of an open body as it will stand there once more is written into it: a number may
+    /// have other digits then.
+    fn settle(&mut self) {
+        if let Body::Open(body) = &mut self.body
+            && let Ok(json) = serde_json::from_slice::<Value>(body)
+            && let Ok(written) = serde_json::to_vec(&json)
+        {
+            **body = written;
+        }
+    }
+
+    fn set(&mut self, place: &Place, value: String, terms: &Terms) -> Result<(), SignError> {
+        let is_there = |request: &Request<'_>| {
+            Ok(place
+                .read(request)
+                .is_some_and(|found| *found == *value.as_bytes()))
+        };
+        match place {
+            Place::Header(name) => self.head.headers.set(name, value),
+            Place::HeaderFamily(prefix) => self.head.headers.set(&format!("{prefix}1"), value),
+            Place::Query(name) => {
+                let query = self.head.query().unwrap_or_default();
+                let query = with_parameter(query, name, &value);
+                let path = self.head.path().to_vec();
+                self.head.target = Bytes::from([path, b"?".to_vec(), query].concat());
+            }
+            Place::Json(_) | Place::Form(_) if self.read(terms, is_there)? => {}
+            Place::Json(path) => self.set_json(path, &value).ok_or_else(|| refused(place))?,
+            Place::Form(name) => {
+                let Body::Open(body) = &mut self.body else {
+                    return Err(refused(place));
+                };
+                **body = with_parameter(body, name, &value);
+            }
+            Place::FormJson(name, path) => {
+                let written = self.set_form_json(name, path, &value);
+                written.ok_or_else(|| refused(place))?;
+            }
+            Place::Template(_) => return Err(refused(place)),
+        }
+        Ok(())
+    }
+
+    /// Writes a value into the JSON of an open body; `None` when it cannot be.
+    fn set_json(&mut self, path: &JsonPath, value: &str) -> Option<()> {
+        let Body::Open(body) = &mut self.body else {
+            return None;
+        };
+        let item = self.item.as_ref().map(|item| item.pointer.as_str());
+        **body = with_value(body, item.unwrap_or_default(), path, value)?;
+        Some(())
+    }
+
+    /// Writes a value into the JSON that a parameter of an open form holds; `None` when it cannot be.
+    fn set_form_json(&mut self, name: &str, path: &JsonPath, value: &str) -> Option<()> {
+        let Body::Open(body) = &mut self.body else {
+            return None;
+        };
+        let fields = form::fields(self.head, body);
+        let (_, json) = fields.iter().find(|(key, _)| **key == *name.as_bytes())?;
+        let written = with_value(json, "", path, value)?;
+        let changed = match form::is_form(self.head) {
+            true => with_parameter(body, name, std::str::from_utf8(&written).ok()?),
+            false => {
+                let at = memchr::memmem::find(body, json)?;
+                let (before, rest) = body.split_at(at);
+                let after = rest.get(json.len()..)?;
+                [before, &written, after].concat()
+            }
+        };
+        **body = changed;
+        Some(())
+    }
+}
+
+/// A JSON text with one value set, below what a pointer (RFC 6901) points at.
+fn with_value(json: &[u8], below: &str, path: &JsonPath, value: &str) -> Option<Vec<u8>> {
+    let mut json: Value = serde_json::from_slice(json).ok()?;
+    let mut target = json.pointer_mut(below)?;
+    for name in names(path)? {
+        let fields = target.as_object_mut()?;
+        target = fields
+            .entry(name)
+            .or_insert_with(|| Value::Object(Default::default()));
+    }
+    // A number stays one: a time for instance.
+    *target = match (&*target, value.parse::<i64>()) {
+        (Value::Number(_), Ok(number)) => number.into(),
+        _ => value.into(),
     };
+    serde_json::to_vec(&json).ok()
+}
+
+fn refused(place: &Place) -> SignError {
+    SignError::Place {
+        place: place.describe(),
+    }
+}
+
+/// A query or a form with one parameter set, at its end.
+fn with_parameter(query: &[u8], name: &str, value: &str) -> Vec<u8> {
     let is_named = |pair: &[u8]| {
         form_urlencoded::parse(pair)
             .next()
             .is_some_and(|(key, _)| key == name)
     };
-    let query = head.query().unwrap_or_default();
-    for pair in query.split(|&byte| byte == b'&') {
-        if !pair.is_empty() && !is_named(pair) {
-            push(pair);
-        }
-    }
+    let mut pairs: Vec<_> = query
+        .split(|&byte| byte == b'&')
+        .filter(|pair| !pair.is_empty() && !is_named(pair))
+        .collect();
     let mut pair = form_urlencoded::Serializer::new(String::new());
-    push(pair.append_pair(name, value).finish().as_bytes());
-    target
+    let pair = pair.append_pair(name, value).finish();
+    pairs.push(pair.as_bytes());
+    pairs.join(&b'&')
 }
 
 fn present(algorithm: Algorithm, secret: &str) -> String {
     match algorithm {
         Algorithm::Basic => format!("Basic {}", STANDARD.encode(secret)),
         Algorithm::Bearer => format!("Bearer {secret}"),
-        Algorithm::Static
-        | Algorithm::HmacSha1
-        | Algorithm::HmacSha256
-        | Algorithm::HmacSha384
-        | Algorithm::HmacSha512
-        | Algorithm::Ed25519
-        | Algorithm::EcdsaP256Sha256(_) => secret.to_owned(),
+        _ => secret.to_owned(),
     }
 }
 
@@ -186,5 +404,6 @@ fn write_time(unit: TimeUnit, at: Timestamp) -> String {
         TimeUnit::Seconds => at.as_second().to_string(),
         TimeUnit::Milliseconds => at.as_millisecond().to_string(),
         TimeUnit::Rfc3339 => at.to_string(),
+        TimeUnit::HttpDate => httpdate::fmt_http_date(at.into()),
     }
 }

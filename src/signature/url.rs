@@ -1,9 +1,32 @@
-//! The public URL with a port and without: a provider that signs the URL may write either.
+//! The public URL as a provider may have written it: with a port or without, and decoded in part.
+
+use super::scheme::{SchemeParts, UrlPort};
+
+/// The forms in which a provider may have signed a URL.
+pub(super) fn written(url: &str, parts: &SchemeParts) -> Vec<String> {
+    let url = decoded(url, parts);
+    match parts.url_port {
+        UrlPort::AsWritten => vec![url],
+        UrlPort::Either => with_and_without_port(&url).into(),
+    }
+}
+
+/// A URL with the sequences decoded that stand for themselves.
+pub(super) fn decoded(url: &str, parts: &SchemeParts) -> String {
+    let mut url = url.to_owned();
+    for sequence in &parts.url_decode {
+        let decoded = percent_encoding::percent_decode_str(sequence).decode_utf8_lossy();
+        for sequence in [sequence.to_ascii_uppercase(), sequence.to_ascii_lowercase()] {
+            url = url.replace(&sequence, &decoded);
+        }
+    }
+    url
+}
 
 /// The URLs that differ from `url` in nothing but the port: with one, and without any.
 ///
 /// A port that is written stays as it is; a missing one is the default of the scheme.
-pub(super) fn with_and_without_port(url: &str) -> [String; 2] {
+fn with_and_without_port(url: &str) -> [String; 2] {
     let Some((scheme, rest)) = url.split_once("://") else {
         return [url.to_owned(), url.to_owned()];
     };

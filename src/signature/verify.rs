@@ -10,17 +10,19 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::algorithm::{Algorithm, MacKey};
 use super::certificate::CertificateRule;
-use super::key::{BASE64, BASE64_URL, Key, MacKey};
+use super::found::{Found, Signature, Tag, malformed, read_one};
+use super::jwt;
+use super::key::{BASE64, Key, KeyId, Material};
 use super::message::{Inputs, PieceError};
-use super::place::{Place, Request};
+use super::place::Place;
 use super::reason::Reason;
-use super::scheme::{
-    Algorithm, Encoding, PUBLIC_SIGNATURES_MAX, Parse, SIGNATURES_MAX, Scheme, TimestampPlace,
-    TimestampRule, UrlPort,
-};
-use super::url::with_and_without_port;
+use super::request::{Options, Request};
+use super::scheme::{PUBLIC_SIGNATURES_MAX, Scheme};
+use super::url;
 use super::window::check_time;
+use crate::event::Head;
 
 /// Proof that a request is authentic: only [`Verifier::verify`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,34 @@ pub enum Verified {
 pub struct Verifier {
     schemes: Vec<(Scheme, Vec<Key>)>,
     certificates: Vec<CertificateRule>,
-    public_url: Option<String>,
+    terms: Terms,
+}
+
+/// What was agreed on with a provider, besides secrets.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// The URL that the provider calls.
+    pub public_url: Option<String>,
+    /// What else it needs, by name.
+    pub options: Options,
+}
+
+impl Terms {
+    /// A request to be judged or signed on these terms.
+    pub fn request<'a>(&'a self, head: &'a Head, body: &'a [u8]) -> Request<'a> {
+        Request::new(head, body)
+            .with_public_url(self.public_url.as_deref())
+            .with_options(&self.options)
+    }
+}
+
+impl From<Option<String>> for Terms {
+    fn from(public_url: Option<String>) -> Self {
+        Self {
+            public_url,
+            options: Options::new(),
+        }
+    }
 }
 
 /// Why a [`Verifier`] cannot be made.
@@ -56,6 +85,12 @@ pub enum VerifierError {
     /// The scheme signs the URL and nobody said which one.
     #[error("the scheme signs the URL: set `public_url` to the URL that the provider calls")]
     NoPublicUrl,
+    /// The scheme signs something else that nobody said.
+    #[error("the scheme needs the option `{name}`")]
+    NoOption {
+        /// Its name.
+        name: String,
+    },
     /// The query of the request is not what is signed.
     #[error(
         "`public_url` must not have a query: the provider puts the hash of the body there, and the \
@@ -71,9 +106,9 @@ impl Verifier {
     /// [`VerifierError`] when a check would be void.
     pub fn new(
         schemes: Vec<(Scheme, Vec<Key>)>,
-        public_url: Option<String>,
+        terms: impl Into<Terms>,
     ) -> Result<Self, VerifierError> {
-        Self::with_certificates(schemes, Vec::new(), public_url)
+        Self::with_certificates(schemes, Vec::new(), terms)
     }
 
     /// Joins schemes, the keys made for each of them, and rules of certificates.
@@ -83,36 +118,55 @@ impl Verifier {
     pub fn with_certificates(
         schemes: Vec<(Scheme, Vec<Key>)>,
         certificates: Vec<CertificateRule>,
-        public_url: Option<String>,
+        terms: impl Into<Terms>,
     ) -> Result<Self, VerifierError> {
+        let terms = terms.into();
         if schemes.is_empty() && certificates.is_empty() {
             return Err(VerifierError::NoScheme);
         }
         if schemes.iter().any(|(_, keys)| keys.is_empty()) {
             return Err(VerifierError::NoSecret);
         }
-        let signs_url = schemes
-            .iter()
-            .any(|(scheme, _)| scheme.parts().message.needs_url());
-        if signs_url && public_url.is_none() {
+        let signs_url = schemes.iter().any(|(scheme, _)| scheme.needs_url());
+        if signs_url && terms.public_url.is_none() {
             return Err(VerifierError::NoPublicUrl);
+        }
+        let missing = schemes
+            .iter()
+            .flat_map(|(scheme, _)| scheme.parts().message.options())
+            .find(|name| !terms.options.contains_key(*name));
+        if let Some(name) = missing {
+            return Err(VerifierError::NoOption {
+                name: name.to_owned(),
+            });
         }
         let hash_in_query = schemes
             .iter()
             .any(|(scheme, _)| matches!(scheme.parts().body_hash, Some(Place::Query(_))));
-        if hash_in_query && public_url.as_ref().is_some_and(|url| url.contains('?')) {
+        if hash_in_query
+            && terms
+                .public_url
+                .as_ref()
+                .is_some_and(|url| url.contains('?'))
+        {
             return Err(VerifierError::PublicUrlQuery);
         }
         Ok(Self {
             schemes,
             certificates,
-            public_url,
+            terms,
         })
     }
 
-    /// The URL that the provider calls, where it is configured.
-    pub fn public_url(&self) -> Option<&str> {
-        self.public_url.as_deref()
+    /// Adds an option.
+    pub fn agree(&mut self, name: &str, text: &str) {
+        let options = &mut self.terms.options;
+        options.insert(name.to_owned(), text.to_owned());
+    }
+
+    /// What was agreed on with the provider.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// The first scheme with its first key: what signs samples and route tests.
@@ -138,20 +192,14 @@ impl Verifier {
             rule.check(request.certificate())
                 .map(|()| Verified::Certificate)
         });
-        let mut furthest: Option<Reason> = None;
+        let mut furthest = Furthest::default();
         for judged in by_signature.chain(by_certificate) {
-            let reason = match judged {
+            match judged {
                 Ok(verified) => return Ok(verified),
-                Err(reason) => reason,
-            };
-            if furthest
-                .as_ref()
-                .is_none_or(|best| best.progress() < reason.progress())
-            {
-                furthest = Some(reason);
+                Err(reason) => furthest.hear(reason),
             }
         }
-        Err(furthest.unwrap_or(Reason::SignatureMismatch { tried: 0, keys: 0 }))
+        Err(furthest.reason())
     }
 }
 
@@ -162,36 +210,86 @@ fn judge(
     request: &Request<'_>,
     now: Timestamp,
 ) -> Result<usize, Reason> {
-    let found = Found::new(scheme, request)?;
-    let absent = scheme.parts().absent.as_ref();
-    if absent.is_some_and(|place| place.read(request).is_some()) {
-        let problem = "what else the request holds asks for another scheme";
-        return Err(malformed(found.place, problem));
+    let Some(path) = &scheme.parts().for_each else {
+        return judge_one(scheme, keys, request, now);
+    };
+    let mut matched = None;
+    for item in request.items(path) {
+        matched = Some(judge_one(scheme, keys, &item, now)?);
     }
-    let secret = match scheme.parts().algorithm {
-        Algorithm::Static => match_token(keys, &found.signatures),
+    matched.ok_or_else(|| Reason::SignatureMissing {
+        place: format!("{} in {path}", scheme.parts().place.describe()),
+    })
+}
+
+/// Judges a request, or one of the items in it.
+fn judge_one(
+    scheme: &Scheme,
+    keys: &[Key],
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<usize, Reason> {
+    let parts = scheme.parts();
+    let all = Found::all(scheme, request)?;
+    let is_absent = |place: &Place| place.read(request).is_none();
+    let holds = |(place, value): &(Place, String)| {
+        let found = place.read_all(request);
+        !found.is_empty() && found.iter().all(|found| **found == *value.as_bytes())
+    };
+    if !parts.absent.as_ref().is_none_or(is_absent) || !parts.when.iter().all(holds) {
+        let problem = "what else the request holds asks for another scheme";
+        return Err(malformed(&parts.place, problem));
+    }
+    let mut furthest = Furthest::default();
+    for found in all {
+        match judge_found(scheme, keys, request, &found, now) {
+            Ok(secret) => return Ok(secret),
+            Err(reason) => furthest.hear(reason),
+        }
+    }
+    Err(furthest.reason())
+}
+
+/// Judges signatures that were made at one time.
+fn judge_found(
+    scheme: &Scheme,
+    keys: &[Key],
+    request: &Request<'_>,
+    found: &Found<'_>,
+    now: Timestamp,
+) -> Result<usize, Reason> {
+    let parts = scheme.parts();
+    let secret = match parts.algorithm {
+        Algorithm::Static => {
+            let presented: Vec<_> = found
+                .signatures
+                .iter()
+                .map(|one| one.text.clone())
+                .collect();
+            match_token(keys, &presented)
+        }
         Algorithm::Basic => {
-            let presented = after_word(&found, "basic");
+            let presented = after_word(found, "basic");
             let decoded = presented.iter().filter_map(|text| BASE64.decode(text).ok());
             let decoded: Vec<_> = decoded.map(Cow::Owned).collect();
-            check_any(&decoded, &found, "not `Basic` with base64")?;
+            check_any(&decoded, found, "not `Basic` with base64")?;
             match_token(keys, &decoded)
         }
         Algorithm::Bearer => {
-            let presented = after_word(&found, "bearer");
-            check_any(&presented, &found, "not `Bearer` with a token")?;
+            let presented = after_word(found, "bearer");
+            check_any(&presented, found, "not `Bearer` with a token")?;
             match_token(keys, &presented)
         }
-        Algorithm::HmacSha1
-        | Algorithm::HmacSha256
-        | Algorithm::HmacSha384
-        | Algorithm::HmacSha512
+        Algorithm::Jwt => match_jwt(scheme, keys, request, found, now)?,
+        Algorithm::Hmac(_)
+        | Algorithm::Hash(_)
+        | Algorithm::Rsa(_)
         | Algorithm::Ed25519
         | Algorithm::EcdsaP256Sha256(_) => {
-            let hash = scheme.parts().body_hash.as_ref();
+            let hash = parts.body_hash.as_ref();
             let hash = hash.map(|place| body_hash(place, request)).transpose()?;
-            let tags = found.decode(scheme.parts().encoding)?;
-            let matched = match_signature(scheme, keys, request, &found, &tags)?;
+            let tags = found.decode(parts.encoding)?;
+            let matched = match_signature(scheme, keys, request, found, &tags)?;
             if let (Some(_), Some(hash)) = (matched, hash) {
                 hash.check(request)?;
             }
@@ -202,177 +300,44 @@ fn judge(
         tried: found.signatures.len(),
         keys: keys.len(),
     })?;
-    if let (Some(rule), Some(text)) = (&scheme.parts().timestamp, &found.timestamp) {
+    if let (Some(rule), Some(text)) = (&parts.timestamp, &found.timestamp) {
         check_time(rule, text, now)?;
     }
     Ok(secret)
 }
 
-/// What stands in the request in the places that the scheme names.
-struct Found<'r> {
-    place: &'r Place,
-    signatures: Vec<Cow<'r, [u8]>>,
-    timestamp: Option<Cow<'r, [u8]>>,
-    id: Option<Cow<'r, [u8]>>,
-}
+/// The reason of the way that came furthest, the first of those that came as far.
+#[derive(Default)]
+struct Furthest(Option<Reason>);
 
-impl<'r> Found<'r> {
-    fn new(scheme: &'r Scheme, request: &'r Request<'_>) -> Result<Self, Reason> {
-        let parts = scheme.parts();
-        let values = parts.place.read_all(request);
-        if values.iter().all(|value| value.is_empty()) {
-            return Err(Reason::SignatureMissing {
-                place: parts.place.describe(),
-            });
+impl Furthest {
+    fn hear(&mut self, reason: Reason) {
+        if self
+            .0
+            .as_ref()
+            .is_none_or(|best| best.progress() < reason.progress())
+        {
+            self.0 = Some(reason);
         }
-        let signatures = signatures(&parts.parse, &values);
-        if signatures.is_empty() {
-            let problem = match &parts.parse {
-                Parse::Prefix(_) => "the prefix is missing",
-                Parse::Whole | Parse::List { .. } => "no item holds a signature",
-            };
-            return Err(malformed(&parts.place, problem));
-        }
-        let timestamp = match &parts.timestamp {
-            None => None,
-            Some(rule) => Some(timestamp(rule, &parts.parse, &values, request)?),
-        };
-        let id = match &parts.id {
-            None => None,
-            Some(place) => Some(
-                read_one(place, request)?.ok_or_else(|| Reason::InputMissing {
-                    what: place.describe(),
-                })?,
-            ),
-        };
-        Ok(Self {
-            place: &parts.place,
-            signatures,
-            timestamp,
-            id,
-        })
     }
 
-    fn decode(&self, encoding: Encoding) -> Result<Vec<Vec<u8>>, Reason> {
-        let decode = |text: &Cow<'_, [u8]>| match encoding {
-            Encoding::Hex => hex::decode(text).ok(),
-            Encoding::Base64 => BASE64.decode(text).ok(),
-            Encoding::Base64Url => BASE64_URL.decode(text).ok(),
-        };
-        let tags: Vec<_> = self.signatures.iter().filter_map(decode).collect();
-        if tags.is_empty() {
-            let problem = match encoding {
-                Encoding::Hex => "not hex",
-                Encoding::Base64 | Encoding::Base64Url => "not base64",
-            };
-            return Err(malformed(self.place, problem));
-        }
-        Ok(tags)
+    fn reason(self) -> Reason {
+        self.0
+            .unwrap_or(Reason::SignatureMismatch { tried: 0, keys: 0 })
     }
-}
-
-fn malformed(place: &Place, problem: &'static str) -> Reason {
-    Reason::SignatureMalformed {
-        place: place.describe(),
-        problem,
-    }
-}
-
-/// Every signature in the values, [`SIGNATURES_MAX`] at most.
-fn signatures<'r>(parse: &Parse, values: &[Cow<'r, [u8]>]) -> Vec<Cow<'r, [u8]>> {
-    let found: Vec<Cow<'r, [u8]>> = match parse {
-        Parse::Whole => values.to_vec(),
-        Parse::Prefix(prefix) => values
-            .iter()
-            .filter_map(|value| Some(value.strip_prefix(prefix.as_bytes())?.to_vec().into()))
-            .collect(),
-        Parse::List {
-            item_sep,
-            kv_sep,
-            key,
-        } => values
-            .iter()
-            .flat_map(|value| items(value, item_sep, kv_sep, key))
-            .map(|item| Cow::Owned(item.into_bytes()))
-            .collect(),
-    };
-    found.into_iter().take(SIGNATURES_MAX).collect()
-}
-
-/// The values of `key` in a list such as `t=1,v1=a,v1=b`.
-fn items(value: &[u8], item_sep: &str, kv_sep: &str, key: &str) -> Vec<String> {
-    let Ok(text) = std::str::from_utf8(value) else {
-        return Vec::new();
-    };
-    text.split(item_sep)
-        .filter_map(|item| item.trim().split_once(kv_sep))
-        .filter(|(name, _)| *name == key)
-        .map(|(_, value)| value.to_owned())
-        .collect()
-}
-
-fn timestamp<'r>(
-    rule: &TimestampRule,
-    parse: &Parse,
-    values: &[Cow<'r, [u8]>],
-    request: &'r Request<'_>,
-) -> Result<Cow<'r, [u8]>, Reason> {
-    match (&rule.place, parse) {
-        (TimestampPlace::Request(place), _) => {
-            read_one(place, request)?.ok_or_else(|| Reason::TimestampMissing {
-                place: place.describe(),
-            })
-        }
-        (
-            TimestampPlace::Signature(key),
-            Parse::List {
-                item_sep, kv_sep, ..
-            },
-        ) => {
-            let mut found = values
-                .iter()
-                .flat_map(|value| items(value, item_sep, kv_sep, key));
-            let first = found.next();
-            if found.next().is_some() {
-                return Err(Reason::InputAmbiguous {
-                    what: format!("timestamp `{key}`"),
-                });
-            }
-            first
-                .map(|text| Cow::Owned(text.into_bytes()))
-                .ok_or_else(|| Reason::TimestampMissing {
-                    place: format!("`{key}` in the signature"),
-                })
-        }
-        (TimestampPlace::Signature(key), _) => Err(Reason::TimestampMissing {
-            place: format!("`{key}` in the signature"),
-        }),
-    }
-}
-
-/// A value that must stand there once: a second one could be the one the backend reads.
-fn read_one<'r>(place: &Place, request: &'r Request<'_>) -> Result<Option<Cow<'r, [u8]>>, Reason> {
-    let mut values = place.read_all(request).into_iter();
-    let first = values.next().filter(|value| !value.is_empty());
-    if values.next().is_some() {
-        return Err(Reason::InputAmbiguous {
-            what: place.describe(),
-        });
-    }
-    Ok(first)
 }
 
 fn match_token(keys: &[Key], presented: &[Cow<'_, [u8]>]) -> Option<usize> {
-    keys.iter().position(|key| match key {
-        Key::Token(secret) => presented.iter().any(|text| secret.matches(text)),
-        Key::Mac(_) | Key::Public(_) => false,
+    keys.iter().position(|key| match &key.material {
+        Material::Plain(secret) => presented.iter().any(|text| secret.matches(text)),
+        _ => false,
     })
 }
 
 /// The rest after an authentication word such as `Basic`, in any case.
 fn after_word<'a>(found: &'a Found<'_>, word: &str) -> Vec<Cow<'a, [u8]>> {
-    let rest = |value: &'a Cow<'_, [u8]>| {
-        let (start, rest) = value.split_at_checked(word.len())?;
+    let rest = |signature: &'a Signature<'_>| {
+        let (start, rest) = signature.text.split_at_checked(word.len())?;
         let rest = rest.strip_prefix(b" ")?.trim_ascii();
         (start.eq_ignore_ascii_case(word.as_bytes()) && !rest.is_empty())
             .then_some(Cow::Borrowed(rest))
@@ -388,35 +353,118 @@ fn check_any<T>(values: &[T], found: &Found<'_>, problem: &'static str) -> Resul
     }
 }
 
+fn match_jwt(
+    scheme: &Scheme,
+    keys: &[Key],
+    request: &Request<'_>,
+    found: &Found<'_>,
+    now: Timestamp,
+) -> Result<Option<usize>, Reason> {
+    let (Some(rule), Some(token)) = (&scheme.parts().jwt, found.signatures.first()) else {
+        return Ok(None);
+    };
+    if found.signatures.len() > 1 {
+        return Err(Reason::InputAmbiguous {
+            what: found.place.describe(),
+        });
+    }
+    jwt::check(scheme, rule, keys, &token.text, request, now)
+}
+
 fn match_signature(
     scheme: &Scheme,
     keys: &[Key],
     request: &Request<'_>,
     found: &Found<'_>,
-    tags: &[Vec<u8>],
+    tags: &[Tag],
 ) -> Result<Option<usize>, Reason> {
-    let inputs = |url| Inputs {
-        timestamp: found.timestamp.as_deref(),
-        id: found.id.as_deref(),
-        url,
+    let named = match &scheme.parts().key.id {
+        Some(KeyId::Request(place)) => {
+            let named = read_one(place, request)?;
+            Some(named.ok_or_else(|| Reason::InputMissing {
+                what: place.describe(),
+            })?)
+        }
+        Some(KeyId::List | KeyId::Issuer) | None => None,
     };
-    let urls = match scheme.parts().url_port {
-        UrlPort::Either => request.url().map(|url| with_and_without_port(&url)),
-        UrlPort::AsWritten => None,
+    let is_named = |key: &Key| {
+        named
+            .as_ref()
+            .is_none_or(|named| key.id().map(str::as_bytes) == Some(&**named))
     };
-    // `None` stands for the URL as it is written.
-    let urls = match &urls {
-        Some(urls) => urls.iter().map(|url| Some(url.as_bytes())).collect(),
-        None => vec![None],
-    };
-    for (index, key) in keys.iter().enumerate() {
-        for url in &urls {
-            if fits(scheme, key, request, inputs(*url), tags)? {
+    let ways = Ways::new(scheme, request);
+    for (index, key) in keys.iter().enumerate().filter(|(_, key)| is_named(key)) {
+        let is_its_own = |tag: &&Tag| tag.key_id.is_none() || tag.key_id.as_deref() == key.id();
+        let tags: Vec<_> = tags.iter().filter(is_its_own).collect();
+        for inputs in ways.inputs(found, key) {
+            if fits(scheme, key, request, inputs, &tags)? {
                 return Ok(Some(index));
             }
         }
     }
     Ok(None)
+}
+
+/// The ways in which a provider may have written what it signed.
+struct Ways<'s> {
+    scheme: &'s Scheme,
+    /// `None` stands for a message without the URL, or a request without one.
+    urls: Vec<Option<String>>,
+    field: Option<String>,
+}
+
+impl<'s> Ways<'s> {
+    fn new(scheme: &'s Scheme, request: &Request<'_>) -> Self {
+        let parts = scheme.parts();
+        let url = request.url().filter(|_| parts.message.needs_url());
+        Self {
+            scheme,
+            urls: match url {
+                Some(url) => url::written(&url, parts).into_iter().map(Some).collect(),
+                None => vec![None],
+            },
+            field: parts.place.field(),
+        }
+    }
+
+    fn inputs<'a>(
+        &'a self,
+        found: &'a Found<'_>,
+        key: &'a Key,
+    ) -> impl Iterator<Item = Inputs<'a>> {
+        self.urls.iter().map(|url| Inputs {
+            timestamp: found.timestamp.as_deref(),
+            id: found.id.as_deref(),
+            url: url.as_deref().map(str::as_bytes),
+            key: Some(key),
+            without: self.field.as_deref(),
+            listed: self.scheme.parts().header_with_time(),
+        })
+    }
+}
+
+impl Scheme {
+    /// The time of the first signature in a request, as it is written there.
+    pub fn timestamp(&self, request: &Request<'_>) -> Option<String> {
+        let found = Found::all(self, request).ok()?.into_iter().next()?;
+        String::from_utf8(found.timestamp?.into_owned()).ok()
+    }
+
+    /// Every text that a signature in this request may have been made of with a key. It holds the secret
+    /// where that is hashed along.
+    ///
+    /// # Errors
+    /// The [`Reason`] why there is none.
+    pub fn signed_texts(&self, key: &Key, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Reason> {
+        let mut texts = Vec::new();
+        let ways = Ways::new(self, request);
+        for found in Found::all(self, request)? {
+            for inputs in ways.inputs(&found, key) {
+                texts.push(render(self, request, inputs)?);
+            }
+        }
+        Ok(texts)
+    }
 }
 
 /// Whether one of the signatures is one that this key makes.
@@ -425,19 +473,18 @@ fn fits(
     key: &Key,
     request: &Request<'_>,
     inputs: Inputs<'_>,
-    tags: &[Vec<u8>],
+    tags: &[&Tag],
 ) -> Result<bool, Reason> {
-    Ok(match key {
-        Key::Mac(mac) => {
-            let expected = compute(scheme, MacKey::clone(mac), request, inputs)?;
-            tags.iter().any(|tag| tag.ct_eq(&expected).into())
-        }
-        Key::Public(public) => {
+    Ok(match &key.material {
+        Material::Public(public) => {
             let message = render(scheme, request, inputs)?;
             let mut tags = tags.iter().take(PUBLIC_SIGNATURES_MAX);
-            tags.any(|tag| public.verifies(&message, tag))
+            tags.any(|tag| public.verifies(&message, &tag.bytes))
         }
-        Key::Token(_) => false,
+        _ => match compute(scheme, key, request, inputs)? {
+            Some(expected) => tags.iter().any(|tag| tag.bytes.ct_eq(&expected).into()),
+            None => false,
+        },
     })
 }
 
@@ -479,26 +526,38 @@ pub(super) fn render(
 }
 
 /// The reason behind a piece of the message that this request does not give.
-fn refused(error: PieceError) -> Reason {
+pub(super) fn refused(error: PieceError) -> Reason {
     match error {
         PieceError::Missing(what) => Reason::InputMissing { what },
         PieceError::Ambiguous(what) => Reason::InputAmbiguous { what },
     }
 }
 
-/// The tag that the scheme's message has under a key.
+/// The tag that the scheme's message has under a key; `None` = the key makes none.
 pub(super) fn compute(
     scheme: &Scheme,
-    mut mac: MacKey,
+    key: &Key,
     request: &Request<'_>,
     inputs: Inputs<'_>,
-) -> Result<Vec<u8>, Reason> {
-    scheme
-        .parts()
-        .message
-        .feed(request, inputs, |piece| mac.update(piece))
-        .map_err(refused)?;
-    Ok(mac.tag())
+) -> Result<Option<Vec<u8>>, Reason> {
+    let message = &scheme.parts().message;
+    Ok(match &key.material {
+        Material::Mac(mac) => {
+            let mut mac = MacKey::clone(mac);
+            message
+                .feed(request, inputs, |piece| mac.update(piece))
+                .map_err(refused)?;
+            Some(mac.tag())
+        }
+        Material::Hash(hash, _) => {
+            let mut hash = hash.begin();
+            message
+                .feed(request, inputs, |piece| hash.update(piece))
+                .map_err(refused)?;
+            Some(hash.finalize().into_vec())
+        }
+        Material::Plain(_) | Material::Public(_) | Material::Token(_) => None,
+    })
 }
 
 #[cfg(test)]

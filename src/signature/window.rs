@@ -48,6 +48,11 @@ fn parse_time(unit: TimeUnit, text: &[u8]) -> Result<SignedDuration, Reason> {
             let time = text.and_then(|text| text.parse::<Timestamp>().ok());
             (time.map(Timestamp::as_duration), "an RFC 3339 time")
         }
+        TimeUnit::HttpDate => {
+            let date = text.and_then(|text| httpdate::parse_http_date(text).ok());
+            let time = date.and_then(|date| Timestamp::try_from(date).ok());
+            (time.map(Timestamp::as_duration), "a date of HTTP")
+        }
     };
     time.ok_or(Reason::TimestampMalformed { expected })
 }
@@ -69,7 +74,7 @@ fn other_unit(
     let (time, name) = match unit {
         TimeUnit::Seconds => (SignedDuration::from_millis(number), "milliseconds"),
         TimeUnit::Milliseconds => (SignedDuration::from_secs(number), "seconds"),
-        TimeUnit::Rfc3339 => return None,
+        TimeUnit::Rfc3339 | TimeUnit::HttpDate => return None,
     };
     let skew = now.as_duration().saturating_sub(time).abs();
     (skew <= tolerance).then_some(name)

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The most files of one corpus, and the most bytes of one file: these are seeds, not findings.
-const FILES_MAX: usize = 160;
-const FILE_BYTES_MAX: usize = 2048;
+const FILES_MAX: usize = 300;
+const FILE_BYTES_MAX: usize = 8192;
 /// Writes the seeds that are made of presets instead of comparing them.
 const UPDATE: &str = "UPDATE_EXPECTED";
 

@@ -16,6 +16,7 @@ use hookgate::clock::{Clock, SystemClock};
 use hookgate::config::presets;
 use hookgate::event::{Head, Headers};
 use hookgate::secret::Secret;
+use hookgate::signature::Terms;
 use hookgate::signature::key::Key;
 use hookgate::signature::sign::Stamp;
 use jiff::SignedDuration;
@@ -290,7 +291,7 @@ fn signed(provider: &str, path: &str, secret: &str, age_minutes: i64, body: &str
     let at = SystemClock.now() - SignedDuration::from_mins(age_minutes);
     let stamp = Stamp { at, id: "" };
     scheme
-        .sign(&key, &mut head, body.as_bytes(), &stamp, None)
+        .sign(&key, &mut head, body.as_bytes(), &stamp, &Terms::default())
         .unwrap();
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let headers = head.headers.iter();

@@ -20,7 +20,7 @@ use hookgate::secret::Secret;
 use hookgate::signature::key::Key;
 use hookgate::signature::place::Place;
 use hookgate::signature::sign::Stamp;
-use hookgate::signature::{Preset, Request as Judged, Scheme, Verifier};
+use hookgate::signature::{Preset, Request as Judged, Scheme, Terms, Verifier};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -363,7 +363,7 @@ fn sign(preset: &Preset, scheme: &Scheme, secret: &str, body: &str, at: Timestam
     let stamp = Stamp { at, id: "msg_1" };
     let key = key(scheme, secret);
     scheme
-        .sign(&key, &mut head, body.as_bytes(), &stamp, None)
+        .sign(&key, &mut head, body.as_bytes(), &stamp, &Terms::default())
         .unwrap();
     head
 }

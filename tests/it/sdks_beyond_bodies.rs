@@ -16,6 +16,7 @@ use hookgate::clock::{Clock, SystemClock};
 use hookgate::config::presets;
 use hookgate::event::Head;
 use hookgate::secret::Secret;
+use hookgate::signature::Terms;
 use hookgate::signature::key::Key;
 use hookgate::signature::sign::Stamp;
 use serde_json::{Value, json};
@@ -246,7 +247,13 @@ async fn the_sdks_accept_what_hookgate_signs() {
             let url = party.public_url();
             let body = party.body.as_bytes();
             scheme
-                .sign(&key, &mut head, body, &stamp, Some(&url))
+                .sign(
+                    &key,
+                    &mut head,
+                    body,
+                    &stamp,
+                    &Terms::from(Some(url.clone())),
+                )
                 .unwrap();
             head
         })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::verify::options;
 use super::{Compiler, HEADER_SHAPE, value};
 use crate::config::decode::{OneOrMany, TextOr};
 use crate::config::raw::deliver as raw;
@@ -19,9 +20,9 @@ use crate::expr::OPEN;
 use crate::expr::event::{EventFormula, EventTemplate, ExpressionError, Predicate};
 use crate::ingress::router::PathPattern;
 use crate::secret::Secret;
-use crate::signature::Preset;
 use crate::signature::key::{Key, KeyError};
 use crate::signature::sign::SignError;
+use crate::signature::{Preset, Terms};
 
 /// The most backends that one event goes to.
 const DELIVERIES_MAX: usize = 64;
@@ -335,12 +336,17 @@ impl Compiler<'_> {
         };
         let secret = raw.secret.get()?;
         self.secrets.push(secret.clone());
-        match sign_as(preset, secret, public_url) {
+        let options = value(&raw.options).map(options).unwrap_or_default();
+        let terms = Terms {
+            public_url,
+            options,
+        };
+        match sign_as(preset, secret, terms) {
             Ok(signing) => Some(signing),
             Err(Unsigned::Key(error)) => {
                 let help = match error {
                     KeyError::Public { .. } => PRIVATE_KEY,
-                    KeyError::Empty | KeyError::Encoding { .. } => {
+                    KeyError::Empty | KeyError::NoId | KeyError::Encoding { .. } => {
                         "write the secret that the backend verifies with"
                     }
                 };
@@ -482,17 +488,13 @@ enum Unsigned {
 }
 
 /// The first way of a provider that this secret can sign; the reason against the first, if none.
-fn sign_as(
-    preset: &Preset,
-    secret: &Secret,
-    public_url: Option<String>,
-) -> Result<Signing, Unsigned> {
+fn sign_as(preset: &Preset, secret: &Secret, terms: Terms) -> Result<Signing, Unsigned> {
     let mut first = None;
     for scheme in &preset.schemes {
         let made = Key::new(scheme.parts().algorithm, &scheme.parts().key, secret)
             .map_err(Unsigned::Key)
             .and_then(|key| {
-                Signing::new(scheme.clone(), key, public_url.clone()).map_err(Unsigned::Signing)
+                Signing::new(scheme.clone(), key, terms.clone()).map_err(Unsigned::Signing)
             });
         match made {
             Ok(signing) => return Ok(signing),

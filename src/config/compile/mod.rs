@@ -7,6 +7,7 @@ mod limits;
 mod poll;
 mod provider;
 mod route;
+mod scheme;
 mod scheme_key;
 mod server;
 mod store;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::verify::options;
 use super::{Compiler, value};
 use crate::config::Surroundings;
 use crate::config::decode::{Entries, Field, OneOrMany};
@@ -16,9 +17,11 @@ use crate::expr::scoped::Engine;
 use crate::ingress::rate_limit::Limiters;
 use crate::secret::Secret;
 use crate::signature::handshake::{Handshake, Require};
+use crate::signature::message::Message;
 use crate::signature::place::Place;
-use crate::signature::preset::Sample;
-use crate::signature::{Preset, Presets};
+use crate::signature::preset::{Proof, Sample};
+use crate::signature::reply::Reply;
+use crate::signature::{Preset, Presets, Terms};
 
 /// A preset with the genuine requests that prove it.
 pub struct CompiledProvider {
@@ -42,8 +45,8 @@ pub struct CompiledVector {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// The URL that the provider has, where it signs that.
-    pub public_url: Option<String>,
+    /// What was agreed on with the provider.
+    pub terms: Terms,
     /// The headers.
     pub headers: Headers,
     /// The body.
@@ -76,15 +79,12 @@ pub fn compile_provider(
 
 impl Compiler<'_> {
     fn provider(&mut self, name: &str, file: &raw::Provider) -> Option<CompiledProvider> {
-        let schemes: Vec<_> = file
-            .schemes
-            .get()?
-            .iter()
+        let schemes: Vec<_> = value(&file.schemes)
+            .into_iter()
+            .flatten()
             .filter_map(|field| self.scheme(field))
             .collect();
-        if schemes.is_empty() {
-            self.fault(file.schemes.span, "a provider has at least one scheme");
-        }
+        let proof = self.proof(file)?;
         let event = value(&file.event);
         let event_id = event
             .map(|event| self.places(&event.id))
@@ -101,38 +101,83 @@ impl Compiler<'_> {
             Some(fields) => self.ranges(fields),
             None => Vec::new(),
         };
-        let sample = file.sample.get()?;
+        let sample = value(&file.sample);
+        if proof == Proof::Scheme && sample.is_none() {
+            self.fault(file.title.span, "a provider has a sample");
+        }
+        let reply = value(&file.reply);
+        let accepted = reply.and_then(|reply| self.reply_of(&reply.accepted));
+        let refused = reply.and_then(|reply| self.reply_of(&reply.refused));
         let preset = Preset {
             name: name.to_owned(),
             title: file.title.get()?.clone(),
             category: file.category.get()?.clone(),
             docs: file.docs.get()?.clone(),
             notes: value(&file.notes).cloned(),
+            proof,
+            options: value(&file.options).map(options).unwrap_or_default(),
             schemes,
             event_id,
             event_type,
             handshakes,
+            accepted,
+            refused,
+            deadline: value(&file.deadline).map(|period| period.as_duration()),
             addresses,
-            sample_secret: sample.secret.get()?.clone(),
-            sample: Sample {
-                headers: headers(sample.headers.get()?),
-                public_url: value(&sample.public_url).cloned(),
-                body: sample.body.get()?.clone(),
+            sample_secret: sample
+                .and_then(|sample| value(&sample.secret))
+                .cloned()
+                .unwrap_or_default(),
+            sample: match sample {
+                Some(sample) => Sample {
+                    headers: headers(sample.headers.get()?),
+                    public_url: value(&sample.public_url).cloned(),
+                    options: value(&sample.options).map(options).unwrap_or_default(),
+                    body: sample.body.get()?.clone(),
+                },
+                None => Sample::default(),
             },
         };
-        let vectors = file
-            .vectors
-            .get()?
-            .iter()
+        let vectors = value(&file.vectors)
+            .into_iter()
+            .flatten()
             .filter_map(|field| self.vector(field))
             .collect::<Vec<_>>();
-        if vectors.is_empty() {
-            self.fault(
-                file.vectors.span,
-                "a preset is proven by at least one genuine request",
-            );
-        }
         Some(CompiledProvider { preset, vectors })
+    }
+
+    /// How a provider proves that a request is its own: it says so in one way.
+    fn proof(&mut self, file: &raw::Provider) -> Option<Proof> {
+        let named = [
+            ("schemes", file.schemes.as_ref().map(|field| field.span)),
+            ("proof", file.proof.as_ref().map(|field| field.span)),
+            (
+                "unsupported",
+                file.unsupported.as_ref().map(|field| field.span),
+            ),
+        ];
+        self.only_one("a provider", &named, file.title.span)?;
+        Some(match (value(&file.proof), value(&file.unsupported)) {
+            (Some(raw::Proof::Address), _) => Proof::Address,
+            (Some(raw::Proof::Nothing), _) => Proof::Nothing,
+            (None, Some(reason)) => Proof::Unsupported(reason.clone()),
+            (None, None) => Proof::Scheme,
+        })
+    }
+
+    fn reply_of(&mut self, field: &Option<Field<raw::Reply>>) -> Option<Reply> {
+        let raw = value(field)?;
+        let body = match &raw.body {
+            Some(field) => self.message(field)?,
+            None => Message::literal(""),
+        };
+        let plain = || "text/plain".to_owned();
+        let content_type = value(&raw.content_type).cloned();
+        Some(Reply {
+            status: *raw.status.get()?,
+            content_type: (!body.is_empty()).then(|| content_type.unwrap_or_else(plain)),
+            body,
+        })
     }
 
     fn places(&mut self, fields: &Option<Field<OneOrMany<From>>>) -> Vec<Place> {
@@ -152,20 +197,32 @@ impl Compiler<'_> {
         for (key, field) in value(&rule.json).into_iter().flatten() {
             matches.push((self.json_place(key.span, &key.name)?, field.get()?.clone()));
         }
-        if matches.is_empty() {
+        for (key, field) in value(&rule.header).into_iter().flatten() {
+            let place = self.header_place(key.span, &key.name)?;
+            matches.push((place, field.get()?.clone()));
+        }
+        let present = self.places(&rule.present);
+        let method = rule.method.get()?;
+        if matches.is_empty() && present.is_empty() && method == "POST" {
             self.fault(
                 field.span,
-                "a handshake is told from an event by `query` or `json`",
+                "a handshake is told from an event by `query`, `json`, `header` or `present`",
             );
         }
         let mut absent = Vec::new();
         for field in value(&rule.absent).into_iter().flatten() {
             absent.push(self.json_place(field.span, field.get()?)?);
         }
-        let require = match &rule.verify_token {
-            Some(field) => Require::VerifyToken(self.place(field)?),
-            None => Require::Signature,
+        let require = match (&rule.verify_token, value(&rule.require)) {
+            (Some(field), _) => Require::VerifyToken(self.place(field)?),
+            (None, Some(raw::Require::Nothing)) => Require::Nothing,
+            (None, Some(raw::Require::Signature) | None) => Require::Signature,
         };
+        let mut headers = Vec::new();
+        for (key, field) in value(&rule.headers).into_iter().flatten() {
+            self.header_place(key.span, &key.name)?;
+            headers.push((key.name.clone(), self.message(field)?));
+        }
         let content_type = value(&rule.content_type)
             .cloned()
             .unwrap_or_else(|| "text/plain".to_owned());
@@ -173,12 +230,14 @@ impl Compiler<'_> {
             self.fault(field.span, "a handshake is never answered with HTML");
         }
         Some(Handshake {
-            method: rule.method.get()?.clone(),
+            method: method.clone(),
             matches,
+            present,
             absent,
             require,
             status: value(&rule.status).copied().unwrap_or(200),
             content_type,
+            headers,
             body: self.message(&rule.body)?,
         })
     }
@@ -197,7 +256,10 @@ impl Compiler<'_> {
             target: value(&vector.target)
                 .cloned()
                 .unwrap_or_else(|| "/hooks/in".to_owned()),
-            public_url: value(&vector.public_url).cloned(),
+            terms: Terms {
+                public_url: value(&vector.public_url).cloned(),
+                options: value(&vector.options).map(options).unwrap_or_default(),
+            },
             headers: headers(vector.headers.get()?),
             body: vector.body.get()?.clone(),
             event_id: value(&vector.event_id).cloned(),

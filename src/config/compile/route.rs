@@ -6,14 +6,18 @@ use super::deliver::WayIn;
 use super::{Compiler, value};
 use crate::config::decode::Field;
 use crate::config::raw::route as raw;
-use crate::delivery::deliver::Reply;
 use crate::ingress::Route;
 use crate::ingress::router::{HostPattern, PathPattern, PatternError, Router};
 use crate::ingress::source_addr::AddressRule;
 use crate::secret::Secret;
 use crate::signature::Preset;
 use crate::signature::handshake::Handshake;
+use crate::signature::message::Message;
+use crate::signature::preset::Proof;
+use crate::signature::reply::Reply;
 
+/// The option that holds what a provider wants to hear of an address.
+const CONFIRMATION: &str = "confirmation";
 const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 
 impl Compiler<'_> {
@@ -72,18 +76,27 @@ impl Compiler<'_> {
         };
         let deliver: Option<Vec<_>> = deliver.map(|list| list.into_iter().map(Arc::new).collect());
         self.source(name, raw, deliver.as_deref());
-        let replies = self.replies(webhook);
+        let replies = self.replies(webhook, &presets);
         let (check, deliver) = (check?, deliver?);
         if raw.webhook.is_some() {
             webhook?;
             path.as_ref()?;
         }
+        let confirmation = webhook.and_then(|webhook| self.confirmation(webhook, known));
+        let mut check = check.and_then(|check| check.check);
+        if let (Some(check), Some(text)) = (&mut check, &confirmation) {
+            check.verifier.agree(CONFIRMATION, text);
+        }
+        // What was not agreed on, the backend may know.
+        let is_agreed = |handshake: &&Handshake| {
+            let mut needed = handshake.body.options();
+            needed.all(|name| name != CONFIRMATION || confirmation.is_some())
+        };
         let handshakes: Vec<_> = presets
             .iter()
-            .flat_map(|preset| preset.handshakes.iter().cloned())
+            .flat_map(|preset| preset.handshakes.iter().filter(is_agreed).cloned())
             .collect();
-        let answered =
-            |handshake: &&Handshake| handshake.needs_signature() || verify_token.is_some();
+        let answered = |handshake: &&Handshake| !handshake.needs_token() || verify_token.is_some();
         let methods = given.flatten().unwrap_or_else(|| {
             let mut methods = vec!["POST".to_owned()];
             for handshake in handshakes.iter().filter(answered) {
@@ -109,7 +122,7 @@ impl Compiler<'_> {
                 .iter()
                 .flat_map(|preset| preset.event_type.iter().cloned())
                 .collect(),
-            check: check.map(|check| check.check),
+            check,
             handshakes,
             verify_token,
             deliver,
@@ -147,11 +160,12 @@ impl Compiler<'_> {
     }
 
     /// What new events and duplicates are answered once they are on disk.
-    fn replies(&mut self, webhook: Option<&raw::Webhook>) -> (Reply, Reply) {
+    fn replies(&mut self, webhook: Option<&raw::Webhook>, presets: &[&Preset]) -> (Reply, Reply) {
+        let insisted = presets.iter().find_map(|preset| preset.accepted.clone());
         let respond = webhook.and_then(|webhook| value(&webhook.respond));
         let mut reply =
             |field: Option<&Field<raw::Reply>>, status| match field.and_then(|field| field.get()) {
-                None => Reply::empty(status),
+                None => insisted.clone().unwrap_or_else(|| Reply::empty(status)),
                 Some(raw) => self.reply(raw, status),
             };
         (
@@ -192,7 +206,7 @@ impl Compiler<'_> {
         Reply {
             status,
             content_type: (!body.is_empty()).then(|| content_type.unwrap_or_else(plain)),
-            body,
+            body: Message::literal(&body),
         }
     }
 
@@ -264,6 +278,11 @@ impl Compiler<'_> {
     /// `presets` is `None` where `verify` has faults, so that nothing is known about its provider.
     fn addresses(&mut self, webhook: &raw::Webhook, presets: Option<&[&Preset]>) -> AddressRule {
         let mut rule = AddressRule::default();
+        let proven = presets.into_iter().flatten();
+        let proven = proven.filter(|preset| preset.proof == Proof::Address);
+        if webhook.allow.is_none() {
+            rule.allow = proven.flat_map(|preset| preset.addresses.clone()).collect();
+        }
         let is_word = |field: &&Field<String>| field.get().is_some_and(|text| text == "provider");
         if let Some(list) = &webhook.allow {
             let fields = list.get().into_iter().flatten();
@@ -295,6 +314,26 @@ impl Compiler<'_> {
         rule
     }
 
+    /// What the provider wants to hear of an address that it is told of.
+    fn confirmation(
+        &mut self,
+        webhook: &raw::Webhook,
+        presets: Option<&[&Preset]>,
+    ) -> Option<String> {
+        let field = value(&webhook.handshake)?.confirmation.as_ref()?;
+        let wanted = presets.is_none_or(|presets| {
+            let handshakes = presets.iter().flat_map(|preset| &preset.handshakes);
+            handshakes
+                .flat_map(|handshake| handshake.body.options())
+                .any(|name| name == CONFIRMATION)
+        });
+        if !wanted {
+            let message = "this route's provider asks for no confirmation";
+            self.fault_with_help(field.span, message, "take `confirmation` away");
+        }
+        field.get().cloned()
+    }
+
     fn verify_token(
         &mut self,
         webhook: &raw::Webhook,
@@ -311,7 +350,7 @@ impl Compiler<'_> {
             presets
                 .iter()
                 .flat_map(|preset| preset.handshakes.iter())
-                .any(|handshake| !handshake.needs_signature())
+                .any(Handshake::needs_token)
         });
         if !wanted {
             let message = "this route's provider has no handshake with a verify token";

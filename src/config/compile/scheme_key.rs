@@ -2,18 +2,27 @@
 
 use super::{Compiler, value};
 use crate::config::raw::verify as raw;
-use crate::signature::key::{KeyEncoding, KeyRule};
+use crate::signature::algorithm::{Algorithm, EcdsaForm, Hash};
+use crate::signature::key::{KeyEncoding, KeyId, KeyRule};
 use crate::signature::public_key::PublicForm;
-use crate::signature::scheme::{Algorithm, EcdsaForm};
 
 impl Compiler<'_> {
     pub(super) fn algorithm(&mut self, scheme: &raw::Scheme) -> Option<Algorithm> {
         let form = value(&scheme.signature).and_then(|signature| signature.ecdsa.as_ref());
         let algorithm = match scheme.algorithm.get()? {
-            raw::Algorithm::HmacSha1 => Algorithm::HmacSha1,
-            raw::Algorithm::HmacSha256 => Algorithm::HmacSha256,
-            raw::Algorithm::HmacSha384 => Algorithm::HmacSha384,
-            raw::Algorithm::HmacSha512 => Algorithm::HmacSha512,
+            raw::Algorithm::HmacMd5 => Algorithm::Hmac(Hash::Md5),
+            raw::Algorithm::HmacSha1 => Algorithm::Hmac(Hash::Sha1),
+            raw::Algorithm::HmacSha256 => Algorithm::Hmac(Hash::Sha256),
+            raw::Algorithm::HmacSha384 => Algorithm::Hmac(Hash::Sha384),
+            raw::Algorithm::HmacSha512 => Algorithm::Hmac(Hash::Sha512),
+            raw::Algorithm::HashMd5 => Algorithm::Hash(Hash::Md5),
+            raw::Algorithm::HashSha1 => Algorithm::Hash(Hash::Sha1),
+            raw::Algorithm::HashSha256 => Algorithm::Hash(Hash::Sha256),
+            raw::Algorithm::HashSha512 => Algorithm::Hash(Hash::Sha512),
+            raw::Algorithm::RsaSha1 => Algorithm::Rsa(Hash::Sha1),
+            raw::Algorithm::RsaSha256 => Algorithm::Rsa(Hash::Sha256),
+            raw::Algorithm::RsaSha512 => Algorithm::Rsa(Hash::Sha512),
+            raw::Algorithm::Jwt => Algorithm::Jwt,
             raw::Algorithm::Ed25519 => Algorithm::Ed25519,
             raw::Algorithm::EcdsaP256Sha256 => {
                 Algorithm::EcdsaP256Sha256(match form.and_then(|field| field.get()) {
@@ -39,7 +48,7 @@ impl Compiler<'_> {
         let encoding = raw.and_then(|raw| raw.encoding.as_ref());
         if let (Some(_), Some(field)) = (encoding, public) {
             let message = "a key has both `encoding` and `public`";
-            let help = "`public` is for ed25519 and ecdsa-p256-sha256, `encoding` for the others";
+            let help = "`public` is for ed25519, ecdsa-p256-sha256 and rsa-pkcs1, `encoding` for the others";
             self.fault_with_help(field.span, message, help);
         }
         let encoding = match public {
@@ -53,11 +62,27 @@ impl Compiler<'_> {
                 None | Some(raw::KeyEncoding::Utf8) => KeyEncoding::Utf8,
                 Some(raw::KeyEncoding::Base64) => KeyEncoding::Base64,
                 Some(raw::KeyEncoding::Hex) => KeyEncoding::Hex,
+                Some(raw::KeyEncoding::Utf8Nfkd) => KeyEncoding::Utf8Nfkd,
             },
+        };
+        let derive = raw.and_then(|raw| value(&raw.derive));
+        let derive = derive.map(|derive| match derive {
+            raw::Derive::Sha1 => Hash::Sha1,
+            raw::Derive::Sha256 => Hash::Sha256,
+        });
+        let id = match raw.and_then(|raw| raw.id.as_ref()) {
+            None => None,
+            Some(field) => Some(match field.get()? {
+                raw::KeyId::Header(name) => KeyId::Request(self.header_place(field.span, name)?),
+                raw::KeyId::List => KeyId::List,
+                raw::KeyId::Issuer => KeyId::Issuer,
+            }),
         };
         Some(KeyRule {
             encoding,
             strip_prefix: raw.and_then(|raw| value(&raw.strip_prefix)).cloned(),
+            derive,
+            id,
         })
     }
 }

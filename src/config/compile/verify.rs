@@ -1,11 +1,7 @@
 //! Compiles `webhook.verify`, and schemes written out.
 
-use std::time::Duration;
-
-use serde_json_path::JsonPath;
-
-use super::{Compiler, HEADER_SHAPE, value};
-use crate::config::decode::{Field, OneOrMany};
+use super::{Compiler, value};
+use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::raw::verify as raw;
 use crate::config::units::Period;
 use crate::config::yaml::Span;
@@ -14,26 +10,22 @@ use crate::ingress::gate::{CheckMode, SignatureCheck};
 use crate::secret::Secret;
 use crate::signature::certificate::CertificateRule;
 use crate::signature::key::{Key, KeyError};
-use crate::signature::message::Message;
-use crate::signature::place::Place;
-use crate::signature::scheme::{
-    Algorithm, Encoding, Parse, Scheme, SchemeError, SchemeParts, TimeUnit, TimestampPlace,
-    TimestampRule, UrlPort,
-};
-use crate::signature::{Preset, Verifier};
+use crate::signature::preset::Proof;
+use crate::signature::reply::Reply;
+use crate::signature::request::Options;
+use crate::signature::{Preset, Scheme, Terms, Verifier};
 
-/// How old, or how far ahead, a signature may be when nobody says otherwise.
-const TOLERANCE: Duration = Duration::from_secs(300);
 const REFUSED_STATUS: u16 = 401;
 const SECRETS_SHAPE: &str = "write `secrets: [\"${{ secret.NAME }}\"]`";
-const ZERO_TOLERANCE: &str = "a tolerance of zero would refuse every signature";
+pub(super) const ZERO_TOLERANCE: &str = "a tolerance of zero would refuse every signature";
 pub(super) const FINGERPRINT_SHAPE: &str =
     "write the 64 digits that `openssl x509 -in FILE -noout -fingerprint -sha256` prints";
 const WAY: &str = "write `provider: NAME` (`hookgate providers` lists them) or `scheme: {…}`";
 
 /// A compiled `verify`, with the presets it named.
 pub(super) struct Check<'p> {
-    pub(super) check: SignatureCheck,
+    /// `None` = nothing in a request proves it, and the file says so.
+    pub(super) check: Option<SignatureCheck>,
     pub(super) presets: Vec<&'p Preset>,
 }
 
@@ -59,9 +51,16 @@ struct Way<'r> {
 impl<'a> Compiler<'a> {
     pub(super) fn verify(&mut self, field: &Field<raw::Verify>) -> Option<Check<'a>> {
         let verify = field.get()?;
+        if let Some(named) = &verify.provider
+            && let Some(preset) = self.presets.find(named.get()?)
+            && preset.proof != Proof::Scheme
+        {
+            return self.without_signature(preset, verify, named.span);
+        }
         // Every part is compiled before any is missed: a fault must not hide another.
         let ways = self.ways(verify, field.span);
         let public_url = self.public_url(verify);
+        let options = value(&verify.options).map(options).unwrap_or_default();
         let refused_status = self.refused_status(verify);
         let mut compiled = Vec::new();
         for way in ways.iter().flatten() {
@@ -79,18 +78,68 @@ impl<'a> Compiler<'a> {
                 Compiled::Certificate(rule) => rules.push(rule),
             }
         }
-        let verifier = Verifier::with_certificates(schemes, rules, public_url);
+        let terms = Terms {
+            public_url,
+            options,
+        };
+        let verifier = Verifier::with_certificates(schemes, rules, terms);
         let verifier = self.try_at(span, verifier)?;
         let mode = match value(&verify.enforce) {
             Some(false) => CheckMode::Observe,
             Some(true) | None => CheckMode::Enforce,
         };
+        let insisted = presets.iter().find_map(|preset| preset.refused.clone());
+        let refused = match (refused_status, insisted) {
+            (Some(status), _) => Reply::empty(status),
+            (None, Some(reply)) => reply,
+            (None, None) => Reply::empty(REFUSED_STATUS),
+        };
         let check = SignatureCheck {
             verifier,
             mode,
-            refused_status,
+            refused,
         };
-        Some(Check { check, presets })
+        Some(Check {
+            check: Some(check),
+            presets,
+        })
+    }
+
+    /// A provider whose requests prove nothing by themselves.
+    fn without_signature(
+        &mut self,
+        preset: &'a Preset,
+        verify: &raw::Verify,
+        span: Span,
+    ) -> Option<Check<'a>> {
+        let title = &preset.title;
+        let secrets = verify.secrets.as_ref().map(|field| field.span);
+        let tolerance = verify.tolerance.as_ref().map(|field| field.span);
+        for (name, span) in [("secrets", secrets), ("tolerance", tolerance)] {
+            if let Some(span) = span {
+                let message = format!("{title} signs nothing, so that `{name}` says nothing");
+                self.fault_with_help(span, message, format!("take `{name}` away"));
+            }
+        }
+        match &preset.proof {
+            Proof::Nothing if value(&verify.enforce) != Some(&false) => {
+                let message = format!("{title} proves nothing: anybody can send what it sends");
+                let help = "write `enforce: false` to say that you know, and let the backend ask the \
+                            provider for what an event names";
+                self.fault_with_help(span, message, help);
+            }
+            Proof::Unsupported(reason) => {
+                let message = format!("{title} cannot be verified here: {}", reason.trim());
+                let help = "`hookgate providers NAME` says more; a `scheme` written out may help";
+                self.fault_with_help(span, message, help);
+                return None;
+            }
+            Proof::Scheme | Proof::Address | Proof::Nothing => {}
+        }
+        Some(Check {
+            check: None,
+            presets: vec![preset],
+        })
     }
 
     fn ways<'r>(&mut self, verify: &'r raw::Verify, span: Span) -> Option<Vec<Way<'r>>> {
@@ -167,7 +216,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The place of the one way that is named.
-    fn only_one(
+    pub(super) fn only_one(
         &mut self,
         what: &str,
         named: &[(&str, Option<Span>)],
@@ -200,6 +249,15 @@ impl<'a> Compiler<'a> {
         let (schemes, preset) = match (way.provider, way.scheme) {
             (Some(field), _) => {
                 let preset = self.preset(field)?;
+                if preset.proof != Proof::Scheme {
+                    let message = format!(
+                        "{} signs nothing: beside it, no other way would mean anything",
+                        preset.title
+                    );
+                    let help = "give it a route of its own, without `any_of`";
+                    self.fault_with_help(field.span, message, help);
+                    return None;
+                }
                 (preset.schemes.clone(), Some(preset))
             }
             (None, Some(field)) => (vec![self.scheme(field)?], None),
@@ -334,6 +392,7 @@ impl<'a> Compiler<'a> {
             if let (false, Some(error)) = (fits, refused) {
                 let help = match error {
                     KeyError::Empty => SECRETS_SHAPE,
+                    KeyError::NoId => "write the id, a colon and the secret",
                     KeyError::Encoding { .. } | KeyError::Public { .. } => {
                         "copy the secret once more from the provider; perhaps a part is missing"
                     }
@@ -366,227 +425,21 @@ impl<'a> Compiler<'a> {
         Some(text.clone())
     }
 
-    fn refused_status(&mut self, verify: &raw::Verify) -> u16 {
-        let Some(field) = &verify.refused_status else {
-            return REFUSED_STATUS;
-        };
-        let Some(status) = field.get().copied() else {
-            return REFUSED_STATUS;
-        };
+    fn refused_status(&mut self, verify: &raw::Verify) -> Option<u16> {
+        let field = verify.refused_status.as_ref()?;
+        let status = field.get().copied()?;
         if !(400..=499).contains(&status) {
             let message = format!("the status {status} does not refuse");
             let help = "choose from 400 to 499, or leave it out for the default, 401";
             self.fault_with_help(field.span, message, help);
         }
-        status
-    }
-
-    pub(super) fn scheme(&mut self, field: &Field<raw::Scheme>) -> Option<Scheme> {
-        let raw = field.get()?;
-        // Every part is compiled before any is missed: a fault must not hide another.
-        let algorithm = self.algorithm(raw);
-        let signature = self.signature(raw, algorithm, field.span);
-        let key = self.key_rule(value(&raw.key));
-        let message = match &raw.message {
-            Some(field) => self.message(field),
-            None => self.try_at(field.span, Message::parse("{body}")),
-        };
-        let id = match &raw.id {
-            Some(field) => field.get().and_then(|id| self.place(&id.from)).map(Some),
-            None => Some(None),
-        };
-        let timestamp = match &raw.timestamp {
-            Some(field) => self.timestamp(field).map(Some),
-            None => Some(None),
-        };
-        let body_hash = self.optional_place(&raw.body_hash);
-        let absent = self.optional_place(&raw.absent);
-        let url_port = match value(&raw.url).and_then(|rule| value(&rule.port)) {
-            None | Some(raw::UrlPort::AsWritten) => UrlPort::AsWritten,
-            Some(raw::UrlPort::Either) => UrlPort::Either,
-        };
-        let (place, parse, encoding) = signature?;
-        let (algorithm, message, id, timestamp) = (algorithm?, message?, id?, timestamp?);
-        let parts = SchemeParts {
-            place,
-            parse,
-            encoding,
-            algorithm,
-            key: key?,
-            message,
-            body_hash: body_hash?,
-            absent: absent?,
-            url_port,
-            id,
-            timestamp,
-        };
-        match Scheme::new(parts) {
-            Ok(scheme) => Some(scheme),
-            Err(error) => {
-                let (span, help) = contradiction(&error, raw);
-                let span = span.unwrap_or(field.span);
-                self.fault_with_help(span, error.to_string(), help);
-                None
-            }
-        }
-    }
-
-    fn signature(
-        &mut self,
-        raw: &raw::Scheme,
-        algorithm: Option<Algorithm>,
-        span: Span,
-    ) -> Option<(Place, Parse, Encoding)> {
-        let Some(field) = &raw.signature else {
-            if matches!(algorithm?, Algorithm::Basic | Algorithm::Bearer) {
-                let place = Place::Header("Authorization".to_owned());
-                return Some((place, Parse::Whole, Encoding::Hex));
-            }
-            let help = "write `signature: {from: {header: NAME}}`";
-            self.fault_with_help(
-                span,
-                "the scheme does not say where the signature stands",
-                help,
-            );
-            return None;
-        };
-        let signature = field.get()?;
-        let place = self.place(&signature.from)?;
-        let parse = match value(&signature.parse) {
-            None | Some(raw::Parse::Whole) => Parse::Whole,
-            Some(raw::Parse::Prefix(prefix)) => Parse::Prefix(prefix.clone()),
-            Some(raw::Parse::List(list)) => {
-                let text = |field: &Option<Field<String>>, default: &str| {
-                    value(field).cloned().unwrap_or_else(|| default.to_owned())
-                };
-                Parse::List {
-                    item_sep: text(&list.item_sep, ","),
-                    kv_sep: text(&list.kv_sep, "="),
-                    key: list.key.get()?.clone(),
-                }
-            }
-        };
-        let encoding = match value(&signature.encoding) {
-            None | Some(raw::Encoding::Hex) => Encoding::Hex,
-            Some(raw::Encoding::Base64) => Encoding::Base64,
-            Some(raw::Encoding::Base64url) => Encoding::Base64Url,
-        };
-        Some((place, parse, encoding))
-    }
-
-    pub(super) fn message(&mut self, field: &Field<String>) -> Option<Message> {
-        let message = Message::parse(field.get()?);
-        self.try_at(field.span, message)
-    }
-
-    pub(super) fn place(&mut self, field: &Field<raw::From>) -> Option<Place> {
-        self.from(field.span, field.get()?)
-    }
-
-    /// `None` when what is written is no place; `Some(None)` when nothing is written.
-    fn optional_place(&mut self, field: &Option<Field<raw::From>>) -> Option<Option<Place>> {
-        match field {
-            Some(field) => self.place(field).map(Some),
-            None => Some(None),
-        }
-    }
-
-    pub(super) fn from(&mut self, span: Span, from: &raw::From) -> Option<Place> {
-        match from {
-            raw::From::Header(name) => self.header_place(span, name),
-            raw::From::Query(name) => Some(Place::Query(name.clone())),
-            raw::From::Json(path) => self.json_place(span, path),
-            raw::From::Form(name) => Some(Place::Form(name.clone())),
-        }
-    }
-
-    pub(super) fn header_place(&mut self, span: Span, name: &str) -> Option<Place> {
-        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            let message = format!("`{name}` is not the name of a header");
-            self.fault_with_help(span, message, HEADER_SHAPE);
-            return None;
-        }
-        Some(Place::Header(name.to_owned()))
-    }
-
-    pub(super) fn json_place(&mut self, span: Span, path: &str) -> Option<Place> {
-        match JsonPath::parse(path) {
-            Ok(path) => Some(Place::Json(path)),
-            Err(error) => {
-                let message = format!("`{path}` is not a JSONPath (RFC 9535): {error}");
-                let help = "a JSONPath begins with `$`, like `$.data.id` or `$.items[0].id`";
-                self.fault_with_help(span, message, help);
-                None
-            }
-        }
-    }
-
-    fn timestamp(&mut self, field: &Field<raw::TimestampRule>) -> Option<TimestampRule> {
-        let raw = field.get()?;
-        let span = raw.from.span;
-        let place = match raw.from.get()? {
-            raw::TimestampFrom::Header(name) => {
-                TimestampPlace::Request(self.header_place(span, name)?)
-            }
-            raw::TimestampFrom::Query(name) => TimestampPlace::Request(Place::Query(name.clone())),
-            raw::TimestampFrom::Json(path) => TimestampPlace::Request(self.json_place(span, path)?),
-            raw::TimestampFrom::Signature(key) => TimestampPlace::Signature(key.clone()),
-        };
-        let unit = match value(&raw.unit) {
-            None | Some(raw::TimeUnit::S) => TimeUnit::Seconds,
-            Some(raw::TimeUnit::Ms) => TimeUnit::Milliseconds,
-            Some(raw::TimeUnit::Rfc3339) => TimeUnit::Rfc3339,
-        };
-        if let Some(field) = raw.max_past.as_ref().filter(|field| is_zero(field)) {
-            let help = "leave `max_past` out for the default, 5m";
-            self.fault_with_help(field.span, ZERO_TOLERANCE, help);
-        }
-        let limit = |field: &Option<Field<Period>>| {
-            value(field).map_or(TOLERANCE, |period| period.as_duration())
-        };
-        Some(TimestampRule {
-            place,
-            unit,
-            max_past: Some(limit(&raw.max_past)),
-            max_future: Some(limit(&raw.max_future)),
-        })
+        Some(status)
     }
 }
 
-fn is_zero(field: &Field<Period>) -> bool {
-    field
-        .get()
-        .is_some_and(|period| period.as_duration().is_zero())
-}
-
-/// Where a contradiction stands, and how to mend it.
-fn contradiction(error: &SchemeError, raw: &raw::Scheme) -> (Option<Span>, &'static str) {
-    let message = raw.message.as_ref().map(|field| field.span);
-    let timestamp = raw.timestamp.as_ref().map(|field| field.span);
-    let signature = raw.signature.as_ref().map(|field| field.span);
-    match error {
-        SchemeError::NoTimestamp => (message, "write `timestamp: {from: {header: NAME}}`"),
-        SchemeError::NoId => (message, "write `id: {from: {header: NAME}}`"),
-        SchemeError::NoList => (
-            timestamp,
-            "write `parse: {list: {key: v1}}`, or take the time from a header",
-        ),
-        SchemeError::EmptySeparator => (signature, "leave a separator out for the default"),
-        SchemeError::TimestampNotSigned => (
-            message.or(timestamp),
-            "write it as the provider signs it, like `message: \"{ts}.{body}\"`",
-        ),
-        SchemeError::BodyNotSigned => (
-            message,
-            "write it as the provider signs it, like `message: \"{ts}.{body}\"`",
-        ),
-        SchemeError::BodyHashNotSigned { .. } => (
-            raw.body_hash.as_ref().map(|field| field.span),
-            "put `{url}`, or the place itself, into the message as the provider signs it",
-        ),
-        SchemeError::KeyKind => (
-            raw.key.as_ref().map(|field| field.span),
-            "write `key: {public: raw_hex}` (or raw_b64, spki_b64, pem) with these two alone",
-        ),
-    }
+/// Options as they are written.
+pub(super) fn options(entries: &Entries<String>) -> Options {
+    let entries = entries.iter();
+    let options = entries.filter_map(|(key, field)| Some((key.name.clone(), field.get()?.clone())));
+    options.collect()
 }

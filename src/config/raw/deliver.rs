@@ -129,6 +129,8 @@ pub struct Sign {
     pub secret: Field<Secret>,
     /// The URL to sign, where the provider signs one.
     pub public_url: Option<Field<String>>,
+    /// What else the provider signs (`hookgate providers NAME` says what).
+    pub options: Option<Field<Entries<String>>>,
 }
 
 /// Several events in one request.

@@ -77,6 +77,9 @@ pub struct Webhook {
 pub struct Handshake {
     /// The token that was agreed on with the provider.
     pub verify_token: Option<Field<Secret>>,
+    /// What the provider wants to hear of an address that it is told of (VK). Without it, the backend is
+    /// asked.
+    pub confirmation: Option<Field<String>>,
 }
 
 /// What senders are answered when their event is on disk.

@@ -8,11 +8,13 @@ use pingora_core::protocols::http::ServerSession;
 
 use super::answer::Written;
 use super::exchange::{Exchange, Outcome};
-use crate::delivery::deliver::{Deliver, Reply, deliveries_of};
+use crate::delivery::deliver::{Deliver, deliveries_of};
 use crate::event::{Head, Verdict};
 use crate::ingress::dedup::{DedupKey, Recorded};
 use crate::ingress::gate::{Admitted, Permit, Route};
 use crate::ingress::refusal::Refusal;
+use crate::signature::Request;
+use crate::signature::reply::{Answer, Reply};
 use crate::store::fault_point::{self, Point};
 use crate::store::{
     self, Accept, Accepted, Attempt, DedupClaim, End, Event, Facts, Logged, NewDelivery, Note,
@@ -25,6 +27,13 @@ pub(super) struct Genuine<'e, 'a> {
     pub(super) body: &'e Bytes,
     pub(super) admitted: &'e Admitted<'a>,
     pub(super) permit: &'e Permit,
+}
+
+impl Genuine<'_, '_> {
+    /// What its sender is answered.
+    pub(super) fn answer(&self, reply: &Reply) -> Answer {
+        reply.to(&Request::new(self.head, self.body))
+    }
 }
 
 /// What became of an event that was to be put on disk.
@@ -78,11 +87,13 @@ impl<'a> Exchange<'a> {
             }
             (Verdict::Duplicate, None) => {
                 outcome.status = route.duplicate.status;
-                self.write_reply(session, &route.duplicate).await
+                self.write_answer(session, &genuine.answer(&route.duplicate))
+                    .await
             }
             _ => {
                 outcome.status = route.accepted.status;
-                self.write_reply(session, &route.accepted).await
+                self.write_answer(session, &genuine.answer(&route.accepted))
+                    .await
             }
         };
         (outcome, written)
@@ -212,17 +223,6 @@ impl<'a> Exchange<'a> {
             attempt,
             end,
         }));
-    }
-
-    /// Writes what a route answers once an event is on disk.
-    pub(super) async fn write_reply(&self, session: &mut ServerSession, reply: &Reply) -> Written {
-        let body = Bytes::from(reply.body.clone());
-        let headers: Vec<(&str, &str)> = reply
-            .content_type
-            .iter()
-            .map(|content_type| ("Content-Type", content_type.as_str()))
-            .collect();
-        self.write(session, reply.status, &headers, body).await
     }
 }
 

@@ -23,7 +23,7 @@ use crate::ingress::gate::{Admitted, Judgement, Permit, Refused, Route};
 use crate::ingress::rate_limit::LimitStage;
 use crate::ingress::refusal::Refusal;
 use crate::request_log;
-use crate::signature::handshake::Answer as HandshakeAnswer;
+use crate::signature::reply::Answer;
 use crate::store::EventId;
 
 /// One request and its answer: what is known so far, for the metric and the log line at the end.
@@ -243,7 +243,7 @@ impl<'a> Exchange<'a> {
                 )
             }
             Ok(Judgement::Handshake(answer)) => {
-                let written = self.write_handshake(session, &answer).await;
+                let written = self.write_answer(session, &answer).await;
                 (self.handshake(&admitted, answer.status), written)
             }
             Ok(Judgement::Event(permit)) => {
@@ -386,17 +386,20 @@ impl<'a> Exchange<'a> {
         session: &mut ServerSession,
         refusal: &Refusal,
     ) -> Written {
+        if let Refusal::Signature { answer, .. } = refusal {
+            return self.write_answer(session, answer).await;
+        }
         self.write(session, refusal.status(), &refusal.headers(), Bytes::new())
             .await
     }
 
-    async fn write_handshake(
+    /// Writes an answer that is ready.
+    pub(super) async fn write_answer(
         &self,
         session: &mut ServerSession,
-        answer: &HandshakeAnswer,
+        answer: &Answer,
     ) -> Written {
-        let body = Bytes::from(answer.body.clone());
-        self.write(session, answer.status, &answer.headers(), body)
+        self.write(session, answer.status, &answer.headers, answer.body.clone())
             .await
     }
 

@@ -14,7 +14,7 @@ use super::durable::Genuine;
 use super::exchange::{Exchange, Outcome};
 use super::request::status_class;
 use crate::delivery::backend::Failure;
-use crate::delivery::deliver::{Deliver, Mode, Reply};
+use crate::delivery::deliver::{Deliver, Mode};
 use crate::delivery::outgoing::{self, Outgoing};
 use crate::delivery::request::{Via, write_head};
 use crate::delivery::retry::{Death, Outcome as RetryOutcome};
@@ -23,6 +23,7 @@ use crate::ingress::dedup::{DedupKey, Recorded, Ticket};
 use crate::ingress::gate::{Admitted, Permit, Route};
 use crate::ingress::refusal::Refusal;
 use crate::outbound::Answer;
+use crate::signature::reply;
 use crate::store::{Attempt, End, Event};
 
 /// The longest body of an answer that is kept for duplicates.
@@ -178,12 +179,13 @@ impl<'a> Exchange<'a> {
         match self.keep(route, event, live.key, deliveries, attempt).await {
             Ok(_) => {
                 if let Some(ticket) = ticket {
-                    ticket.settle(recorded(&route.duplicate));
+                    ticket.settle(recorded(genuine.answer(&route.duplicate)));
                 }
                 let mut outcome = accepted(genuine.admitted, genuine.permit);
                 outcome.status = route.accepted.status;
                 outcome.reason = "spilled";
-                (outcome, self.write_reply(session, &route.accepted).await)
+                let answer = genuine.answer(&route.accepted);
+                (outcome, self.write_answer(session, &answer).await)
             }
             Err(refusal) => {
                 drop(ticket);
@@ -439,16 +441,12 @@ fn spills(answer: &Result<Answer<'_>, Failure>) -> Option<RetryOutcome> {
 }
 
 /// What duplicates of an event on disk are answered.
-fn recorded(reply: &Reply) -> Recorded {
-    let headers = reply
-        .content_type
-        .iter()
-        .map(|value| ("Content-Type".to_owned(), Bytes::from(value.clone())))
-        .collect();
+fn recorded(answer: reply::Answer) -> Recorded {
+    let headers = answer.headers.into_iter();
     Recorded {
-        status: reply.status,
-        headers,
-        body: Some(Bytes::from(reply.body.clone())),
+        status: answer.status,
+        headers: headers.map(|(name, value)| (name, value.into())).collect(),
+        body: Some(answer.body),
     }
 }
 

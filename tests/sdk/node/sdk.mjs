@@ -10,6 +10,10 @@
 //     node sdk.mjs sign-many       JSON lines in, JSON lines out, in order
 //     node sdk.mjs verify-many     JSON lines in, JSON lines out, in order
 //
+// Where a provider signs more than the body, the question also holds `url` (as the provider has
+// it; backend: SDK_URL_{PROVIDER}, and the query of the request) and `method` (default: POST). A
+// signer that changes the URL or the body gives it back, as `url` and `body_base64`.
+//
 // `sdk.py` beside this folder speaks the same protocol for the Python SDKs.
 
 import { randomUUID, webcrypto } from "node:crypto";
@@ -25,6 +29,8 @@ import { createSHA256HMAC } from "@shopify/shopify-api/runtime";
 import * as standardwebhooks from "standardwebhooks";
 import Stripe from "stripe";
 import * as svix from "svix";
+
+import { MORE_SDKS } from "./more_sdks.mjs";
 
 // @shopify/shopify-api wants Node 20 for this global alone; Debian 12 and Ubuntu 24.04 have Node 18.
 globalThis.crypto ??= webcrypto;
@@ -129,6 +135,7 @@ const SDKS = new Map([
   ["standardwebhooks", standardWebhooks("standardwebhooks", "webhook", standardwebhooks.Webhook)],
   ["stripe", stripe],
   ["svix", standardWebhooks("svix", "svix", svix.Webhook)],
+  ...MORE_SDKS,
 ]);
 
 const PACKAGES = JSON.parse(readFileSync(new URL("package.json", import.meta.url)));
@@ -139,11 +146,14 @@ function findSdk(provider) {
   return sdk;
 }
 
-async function sign(provider, { secret, body_base64, now, id, type }) {
+async function sign(provider, { secret, body_base64, now, id, type, url, method = "POST" }) {
   const sdk = findSdk(provider);
   const seconds = Math.floor(now ?? Date.now() / 1000);
   const text = decode(body_base64).toString();
-  return { headers: await sdk.sign({ secret, text, now: seconds, id, type }) };
+  const request = { secret, text, now: seconds, id, type, url, method };
+  const headers = await atTime(seconds, () => sdk.sign(request));
+  const body = request.body === undefined ? {} : { body_base64: encode(request.body) };
+  return { headers, url: request.url, ...body };
 }
 
 /** Asks the SDK; whatever it throws is its refusal. */
@@ -158,15 +168,23 @@ async function verify(provider, request, now) {
   }
 }
 
-/** Shows the SDKs another time, for recorded vectors. Those that have a clock ask it before they first wait. */
-function atTime(now, work) {
+/** Shows the SDKs another time, for recorded vectors. Not for use side by side. */
+async function atTime(now, work) {
   if (now === undefined || now === null) return work();
-  const real = Date.now;
-  Date.now = () => now * 1000;
+  const real = globalThis.Date;
+  globalThis.Date = class extends real {
+    constructor(...parts) {
+      super(...(parts.length ? parts : [now * 1000]));
+    }
+
+    static now() {
+      return now * 1000;
+    }
+  };
   try {
-    return work();
+    return await work();
   } finally {
-    Date.now = real;
+    globalThis.Date = real;
   }
 }
 
@@ -183,6 +201,10 @@ function fold(headers) {
 function decode(base64) {
   if (typeof base64 !== "string") throw new TypeError("body_base64 is missing");
   return Buffer.from(base64, "base64");
+}
+
+function encode(text) {
+  return Buffer.from(text).toString("base64");
 }
 
 function pairs(flat) {
@@ -207,18 +229,22 @@ let requestsSeen = 0;
 
 async function judge(request, response, body) {
   const seen = ++requestsSeen;
-  const provider = request.url.split("?")[0].split("/")[1];
+  const [path, query] = request.url.split("?");
+  const provider = path.split("/")[1];
   const refuse = (status, error) => [status, { verified: false, error }];
   if (request.method !== "POST") return refuse(405, "only POST");
   if (!SDKS.has(provider)) return refuse(404, `no SDK here for "${provider}"`);
   const variable = `SDK_SECRET_${provider.toUpperCase()}`;
   const secret = process.env[variable];
   if (secret === undefined) return refuse(500, `${variable} is not set`);
+  const url = process.env[`SDK_URL_${provider.toUpperCase()}`];
   const headers = fold(pairs(request.rawHeaders));
   const verdict = await verify(provider, {
     secret,
     headers,
     body,
+    url: url && query ? `${url}?${query}` : url,
+    method: request.method,
     rawRequest: request,
     rawResponse: response,
   });
@@ -252,9 +278,9 @@ async function signLine(line) {
 
 async function verifyLine(line) {
   try {
-    const { provider, secret, headers, body_base64, now } = JSON.parse(line);
+    const { provider, secret, headers, body_base64, now, url, method = "POST" } = JSON.parse(line);
     const body = decode(body_base64);
-    return await verify(provider, { secret, headers: fold(headers), body }, now);
+    return await verify(provider, { secret, headers: fold(headers), body, url, method }, now);
   } catch (error) {
     return { verified: false, error: `bad line: ${error.name}: ${error.message}` };
   }

@@ -11,6 +11,11 @@ itself) is all that is written out.
     python sdk.py verify-many     JSON lines in, JSON lines out, in order
     python sdk.py list-many       JSON lines in ({provider, url, key}), the ids of all events out
 
+`sign` and `sign-many` answer the `headers` to send, and the `url` where one was asked about. Where
+the signature stands in the body they add `body_base64`, the body to send in place of the one that
+was asked about; where something in the query is signed that was not there, `query`, which is to be
+appended to the URL.
+
 `sdk.mjs` beside this folder speaks the same protocol for the Node SDKs.
 """
 
@@ -45,6 +50,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from asking import Refused, clock_at, expected_by
+from more_verifiers import MORE_VERIFIERS
 from verifiers import VERIFIERS
 
 
@@ -349,9 +355,20 @@ SDKS = {
     "twilio_json": TwilioJson,
     "twilio_sha256": TwilioSha256,
     **VERIFIERS,
+    **MORE_VERIFIERS,
 }
 
-SIGN_THE_URL = ("hubspot", "square", "twilio", "twilio_json", "twilio_sha256")
+SIGN_THE_URL = (
+    "hubspot",
+    "mercadopago",
+    "messagebird",
+    "plivo",
+    "plivo_v2",
+    "square",
+    "twilio",
+    "twilio_json",
+    "twilio_sha256",
+)
 
 
 class SignRequest:
@@ -362,6 +379,7 @@ class SignRequest:
         self.now = int(time.time() if now is None else now)
         self.id = document.get("id")
         self.url = document.get("url")
+        self.query = None
 
     def text(self):
         """The body as the SDKs' signers want it; they sign text only."""
@@ -376,8 +394,15 @@ def find_sdk(provider):
 
 def sign(provider, document):
     request = SignRequest(document)
+    asked = request.body
     signed = {"headers": find_sdk(provider).sign(request)}
-    return signed if request.url is None else {**signed, "url": request.url}
+    if request.url is not None:
+        signed["url"] = request.url
+    if request.body != asked:
+        signed["body_base64"] = base64.b64encode(request.body).decode()
+    if request.query is not None:
+        signed["query"] = request.query
+    return signed
 
 
 def verify(provider, secret, headers, body, now=None, url=None):
