@@ -37,3 +37,4 @@ pub mod request_log;
 pub mod secret;
 pub mod signature;
 pub mod store;
+pub mod web;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
@@ -20,8 +20,9 @@ use crate::event::{Head, Header};
 use crate::outbound::{Received, Road};
 use crate::secret::{Secret, SecretSource};
 use crate::signature::key::Key;
+use crate::signature::preset::Proof;
 use crate::signature::sign::{Body, Stamp};
-use crate::signature::{Preset, Terms};
+use crate::signature::{Preset, Scheme, Terms};
 
 /// How much of an answer is shown.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -145,11 +146,15 @@ fn sign_as<'b>(
             .chain(preset.sample.headers.iter().cloned())
             .collect(),
     };
-    let scheme = preset
-        .schemes
-        .first()
-        .context("the provider signs nothing")?;
-    let key = Key::new(scheme.parts().algorithm, &scheme.parts().key, secret)?;
+    match &preset.proof {
+        Proof::Scheme => {}
+        // What it sends is its sample, as it stands.
+        Proof::Address | Proof::Nothing => return Ok(head),
+        Proof::Unsupported(reason) => {
+            bail!("{} cannot be signed here: {}", preset.title, reason.trim())
+        }
+    }
+    let (scheme, key) = signer(preset, secret)?;
     let id = format!("msg_{}", uuid::Uuid::now_v7().simple());
     // The query is signed as it is sent, with what signing adds to it.
     let public_url = public_url.or_else(|| url.split('?').next());
@@ -160,6 +165,18 @@ fn sign_as<'b>(
     let stamp = Stamp { at, id: &id };
     scheme.sign(&key, &mut head, body, &stamp, &terms)?;
     Ok(head)
+}
+
+/// The first way of a provider that the secret fits.
+fn signer<'p>(preset: &'p Preset, secret: &Secret) -> anyhow::Result<(&'p Scheme, Key)> {
+    let mut refused = None;
+    for scheme in &preset.schemes {
+        match Key::new(scheme.parts().algorithm, &scheme.parts().key, secret) {
+            Ok(key) => return Ok((scheme, key)),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.map_or_else(|| anyhow!("the provider signs nothing"), Into::into))
 }
 
 /// Sends a request, framed by the length of this body, and reads the answer, cut off where nobody

@@ -22,6 +22,7 @@ use crate::config;
 use crate::event::{ClientAddr, Fingerprint, Head, Headers, Verdict};
 use crate::ingress::Gate;
 use crate::ingress::gate::Judgement;
+use crate::signature::known_keys::KnownKeys;
 
 /// Judge recorded requests offline, without a socket: one JSON line in, one JSON line out.
 #[derive(Args)]
@@ -163,7 +164,13 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
     };
     let route = admitted.route;
     decided.route = Some(route.name.clone());
-    match route.judge(&head, &body, certificate.as_ref(), now) {
+    match route.judge(
+        &head,
+        &body,
+        certificate.as_ref(),
+        &KnownKeys::default(),
+        now,
+    ) {
         Err(refusal) => {
             decided.reason = Some(refusal.label());
         }

@@ -13,6 +13,7 @@ use crate::ingress::gate::{Admitted, Judgement};
 use crate::ingress::{Gate, Refusal};
 use crate::secret::Secret;
 use crate::signature::key::Key;
+use crate::signature::known_keys::KnownKeys;
 use crate::signature::sign::Stamp;
 
 /// The id that signed samples carry where the scheme signs one.
@@ -186,7 +187,13 @@ impl RouteTest {
             }
         };
         let route = admitted.route;
-        match route.judge(head, body, self.certificate.as_ref(), now) {
+        match route.judge(
+            head,
+            body,
+            self.certificate.as_ref(),
+            &KnownKeys::default(),
+            now,
+        ) {
             Err(refusal) => refused(Some(&route.name), &refusal),
             Ok(Judgement::Handshake(answer)) => Decision {
                 verdict: Some(Verdict::Handshake),

@@ -17,6 +17,7 @@ use crate::event::{ClientAddr, Fingerprint, Head};
 use crate::inbox::Inbox;
 use crate::secret::Secret;
 use crate::signature::handshake::Handshake;
+use crate::signature::known_keys::KnownKeys;
 use crate::signature::place::Place;
 use crate::signature::reply::{Answer, Reply};
 use crate::signature::{Reason, Request, Verifier};
@@ -206,8 +207,8 @@ impl Admitted<'_> {
 }
 
 impl Route {
-    /// Judges a whole request, with the certificate that its connection has shown, at the moment
-    /// `now`, which is taken after the body was read: a slow upload must not widen the window for
+    /// Judges a whole request, with the certificate that its connection has shown and the keys that
+    /// providers publish, as far as they are known, at the moment `now`, which is taken after the body was read: a slow upload must not widen the window for
     /// replays.
     ///
     /// # Errors
@@ -217,13 +218,14 @@ impl Route {
         head: &Head,
         body: &[u8],
         certificate: Option<&Fingerprint>,
+        known: &KnownKeys,
         now: Timestamp,
     ) -> Result<Judgement, Refusal> {
         let request = match &self.check {
             Some(check) => check.verifier.terms().request(head, body),
             None => Request::new(head, body),
         };
-        let request = request.with_certificate(certificate);
+        let request = request.with_certificate(certificate).with_known_keys(known);
         let handshake = self
             .handshakes
             .iter()

@@ -7,7 +7,7 @@ use sha2::digest::DynDigest;
 use sha2::{Sha256, Sha384, Sha512};
 
 /// The ways to authenticate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// HMAC (RFC 2104).
     Hmac(Hash),
@@ -30,7 +30,7 @@ pub enum Algorithm {
 }
 
 /// A hash function. MD5 and SHA-1 are here for providers that know nothing better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hash {
     /// MD5 (RFC 1321).
     Md5,
@@ -45,7 +45,7 @@ pub enum Hash {
 }
 
 /// How the two numbers of an ECDSA signature are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EcdsaForm {
     /// An ASN.1 sequence of both (RFC 3279).
     Der,

@@ -1,5 +1,7 @@
 //! JSON Web Tokens (RFC 7519) as signatures: the token holds the hash of the body, and of the URL.
 
+use std::cell::RefCell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +10,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::algorithm::Algorithm;
 use super::key::{BASE64, Key, KeyError, Material};
 use super::message::{Inputs, Message};
 use super::public_key::{PublicForm, PublicKey};
@@ -108,15 +111,32 @@ pub(super) fn check(
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
-    let decoded = keys.iter().enumerate().find_map(|(index, key)| {
-        let Material::Token(material) = &key.material else {
-            return None;
+    let id = header.kid.as_deref();
+    let mut opened = None;
+    for (index, key) in keys.iter().enumerate() {
+        let mut open = |verifies: &DecodingKey| {
+            let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, verifies, &validation);
+            let claims = decoded.ok().map(|decoded| decoded.claims);
+            let is_open = claims.is_some();
+            opened = opened.take().or(claims.map(|claims| (index, key, claims)));
+            is_open
         };
-        let decoded =
-            jsonwebtoken::decode::<Map<String, Value>>(token, &material.verifies, &validation);
-        Some((index, key, decoded.ok()?.claims))
-    });
-    let Some((index, key, claims)) = decoded else {
+        let is_open = match &key.material {
+            Material::Token(material) => open(&material.verifies),
+            Material::Pinned(set) => set.all().any(|one| open(&one.of_tokens())),
+            Material::Published(published) => {
+                let open = RefCell::new(open);
+                published.any(request, Algorithm::Jwt, now, id, |one| {
+                    open.borrow_mut()(&one.of_tokens())
+                })?
+            }
+            _ => false,
+        };
+        if is_open {
+            break;
+        }
+    }
+    let Some((index, key, claims)) = opened else {
         return Ok(None);
     };
     let claims = Claims(&claims);

@@ -5,10 +5,12 @@ use std::fmt;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use jiff::Timestamp;
 use unicode_normalization::UnicodeNormalization;
 
 use super::algorithm::{Algorithm, Hash, MacKey};
 use super::jwt::TokenKey;
+use super::known_keys::{KeySet, KeySetError, Published};
 use super::place::Place;
 use super::public_key::{PublicForm, PublicKey};
 use crate::secret::Secret;
@@ -24,6 +26,9 @@ pub(super) const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// What a public key in PEM, or its private half, begins with.
+const KEY_PEM: &str = "-----BEGIN P";
 
 /// How the text of a secret becomes the bytes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +56,8 @@ pub struct KeyRule {
     pub derive: Option<Hash>,
     /// Where the request names the key, for secrets that are written `id:secret`.
     pub id: Option<KeyId>,
+    /// Where the provider publishes its keys. A secret is then one of them, pinned.
+    pub published: Option<Published>,
 }
 
 /// Where a request names the key that it was signed with.
@@ -73,6 +80,9 @@ pub enum KeyError {
     /// A key without the name that requests call it by.
     #[error("the secret has no id before it: write it as `id:secret`")]
     NoId,
+    /// A key of a provider that was written down, and is none.
+    #[error("the secret is not a key of the provider: {0}")]
+    Pinned(KeySetError),
     /// The text is not in the encoding that the scheme asks for.
     #[error("the secret is not valid {encoding}{hint}")]
     Encoding {
@@ -112,6 +122,10 @@ pub(super) enum Material {
     Public(PublicKey),
     /// A key of JSON Web Tokens.
     Token(Box<TokenKey>),
+    /// Public keys that were written down.
+    Pinned(KeySet),
+    /// Public keys that are fetched from where the provider publishes them.
+    Published(Published),
 }
 
 impl fmt::Debug for Key {
@@ -132,6 +146,14 @@ impl Key {
         if secret.is_empty() {
             return Err(KeyError::Empty);
         }
+        if let Some(published) = &rule.published
+            && !secret.expose().trim_start().starts_with(KEY_PEM)
+        {
+            let text = secret.expose().as_bytes();
+            let keys = KeySet::read(published, algorithm, text, Timestamp::UNIX_EPOCH);
+            let material = Material::Pinned(keys.map_err(KeyError::Pinned)?);
+            return Ok(Self { id, material });
+        }
         let material = match algorithm {
             Algorithm::Hmac(hash) => {
                 let mac = hash.mac(&rule.decode(&secret)?).ok_or(KeyError::Empty)?;
@@ -151,6 +173,15 @@ impl Key {
             Algorithm::Static | Algorithm::Basic | Algorithm::Bearer => Material::Plain(secret),
         };
         Ok(Self { id, material })
+    }
+
+    /// The keys that the provider publishes; `None` = it publishes none.
+    pub fn published(rule: &KeyRule) -> Option<Self> {
+        let published = rule.published.clone()?;
+        Some(Self {
+            id: None,
+            material: Material::Published(published),
+        })
     }
 
     /// The name that requests call it by, where they do.
@@ -183,6 +214,7 @@ impl KeyRule {
             strip_prefix: None,
             derive: None,
             id: None,
+            published: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Keys of two halves: the public one verifies, the private one, where it is given, signs too.
 
+use std::fmt;
+
 use base64::Engine as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use jsonwebtoken::{DecodingKey, EncodingKey};
@@ -41,6 +43,12 @@ pub(super) const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----";
 /// A public key, with its private half where that was given.
 #[derive(Clone)]
 pub struct PublicKey(Pair);
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicKey")
+    }
+}
 
 #[derive(Clone)]
 enum Pair {
@@ -84,6 +92,53 @@ impl PublicKey {
         })
     }
 
+    /// An Ed25519 key of its 32 bytes.
+    pub(super) fn of_ed25519(bytes: &[u8]) -> Option<Self> {
+        let public = ed25519_dalek::VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
+        let pair = Pair::Ed25519 {
+            public,
+            private: None,
+        };
+        (!public.is_weak()).then_some(Self(pair))
+    }
+
+    /// A P-256 key of its point (SEC 1).
+    pub(super) fn of_p256(point: &[u8], form: EcdsaForm) -> Option<Self> {
+        Some(Self(Pair::P256 {
+            public: Box::new(p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?),
+            private: None,
+            form,
+        }))
+    }
+
+    /// An RSA key of its modulus and exponent, big-endian.
+    pub(super) fn of_rsa(modulus: &[u8], exponent: &[u8], algorithm: Algorithm) -> Option<Self> {
+        let hash = match algorithm {
+            Algorithm::Rsa(hash) => hash,
+            Algorithm::Jwt => Hash::Sha256,
+            _ => return None,
+        };
+        Some(Self(Pair::Rsa(RsaKey::of_parts(modulus, exponent, hash))))
+    }
+
+    /// A key of its `SubjectPublicKeyInfo` in DER.
+    pub(super) fn of_spki(der: &[u8], algorithm: Algorithm) -> Option<Self> {
+        let pair = match algorithm {
+            Algorithm::Rsa(hash) => Pair::Rsa(RsaKey::of_spki(der, hash)?),
+            Algorithm::EcdsaP256Sha256(form) => Pair::P256 {
+                public: Box::new(p256::ecdsa::VerifyingKey::from_public_key_der(der).ok()?),
+                private: None,
+                form,
+            },
+            Algorithm::Ed25519 => Pair::Ed25519 {
+                public: ed25519_dalek::VerifyingKey::from_public_key_der(der).ok()?,
+                private: None,
+            },
+            _ => return None,
+        };
+        Some(Self(pair))
+    }
+
     /// Reads a key of whatever kind the text holds.
     pub(super) fn of_any_kind(form: PublicForm, text: &str) -> Option<Self> {
         let text = text.trim();
@@ -101,7 +156,7 @@ impl PublicKey {
             Pair::P256 { public, .. } => {
                 DecodingKey::from_ec_der(public.to_sec1_point(false).as_bytes())
             }
-            Pair::Rsa(key) => DecodingKey::from_rsa_der(key.public()),
+            Pair::Rsa(key) => key.of_tokens(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::algorithm::Algorithm;
 use crate::event::Fingerprint;
 
 /// Why a request is not authentic. Shown in the log and in metrics, never to the sender.
@@ -76,6 +77,20 @@ pub enum Reason {
         /// What stands there twice.
         what: String,
     },
+    /// The address of the key that the request names is not one of the provider's.
+    #[error("the key's address in {place} is not one of the provider's")]
+    KeyAddress {
+        /// Where the address stands.
+        place: String,
+    },
+    /// The provider's key is to be fetched first.
+    #[error("the key at {url} is not known, and could not be fetched")]
+    KeyUnknown {
+        /// Where it is published.
+        url: String,
+        /// What it is to verify.
+        algorithm: Algorithm,
+    },
     /// There is no timestamp where it should stand.
     #[error("no timestamp: {place} is missing")]
     TimestampMissing {
@@ -124,6 +139,8 @@ impl Reason {
             Self::TokenExpired { .. } => "token_expired",
             Self::InputMissing { .. } => "signed_input_missing",
             Self::InputAmbiguous { .. } => "signed_input_ambiguous",
+            Self::KeyAddress { .. } => "key_address",
+            Self::KeyUnknown { .. } => "key_unknown",
             Self::TimestampMissing { .. } => "timestamp_missing",
             Self::TimestampMalformed { .. } => "timestamp_malformed",
             Self::TimestampStale { .. } => "timestamp_stale",
@@ -137,9 +154,10 @@ impl Reason {
             Self::CertificateMissing | Self::SignatureMissing { .. } => 0,
             Self::SignatureMalformed { .. } => 1,
             Self::TimestampMissing { .. } | Self::InputMissing { .. } => 2,
-            Self::InputAmbiguous { .. } => 3,
+            Self::InputAmbiguous { .. } | Self::KeyAddress { .. } => 3,
             Self::CertificateUnlisted { .. } | Self::SignatureMismatch { .. } => 4,
-            Self::BodyHashMismatch { .. }
+            Self::KeyUnknown { .. }
+            | Self::BodyHashMismatch { .. }
             | Self::UrlHashMismatch { .. }
             | Self::TokenClaim { .. } => 5,
             Self::TimestampMalformed { .. } => 6,

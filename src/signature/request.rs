@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json_path::{JsonPath, NormalizedPath, PathElement};
 
 use super::form;
+use super::known_keys::KnownKeys;
 use crate::event::{Fingerprint, Head};
 
 /// What a provider needs besides secrets, by name (`webhook_id`).
@@ -23,6 +24,7 @@ pub struct Request<'a> {
     public_url: Option<&'a str>,
     options: Option<&'a Options>,
     certificate: Option<&'a Fingerprint>,
+    known_keys: Option<&'a KnownKeys>,
     json: OnceCell<Option<Value>>,
 }
 
@@ -36,6 +38,7 @@ impl<'a> Request<'a> {
             public_url: None,
             options: None,
             certificate: None,
+            known_keys: None,
             json: OnceCell::new(),
         }
     }
@@ -59,6 +62,18 @@ impl<'a> Request<'a> {
     pub fn with_certificate(mut self, certificate: Option<&'a Fingerprint>) -> Self {
         self.certificate = certificate;
         self
+    }
+
+    /// Says which keys of providers were fetched.
+    #[must_use]
+    pub fn with_known_keys(mut self, known: &'a KnownKeys) -> Self {
+        self.known_keys = Some(known);
+        self
+    }
+
+    /// The keys of providers that were fetched.
+    pub(super) fn known_keys(&self) -> Option<&'a KnownKeys> {
+        self.known_keys
     }
 
     /// The certificate that the sender's connection has shown.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ed25519_dalek::pkcs8::Document;
 use ed25519_dalek::pkcs8::spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+use jsonwebtoken::DecodingKey;
 use ring::rand::SystemRandom;
 use ring::signature::{
     KeyPair, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
     RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaKeyPair,
-    RsaParameters, UnparsedPublicKey,
+    RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
 use super::algorithm::Hash;
@@ -21,10 +22,17 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 /// An RSA key, with its private half where that was given.
 #[derive(Clone)]
 pub(super) struct RsaKey {
-    /// An `RSAPublicKey` in DER.
-    public: Vec<u8>,
+    public: Public,
     private: Option<Arc<RsaKeyPair>>,
     hash: Hash,
+}
+
+#[derive(Clone)]
+enum Public {
+    /// An `RSAPublicKey` (RFC 8017, A.1.1) in DER.
+    Der(Vec<u8>),
+    /// Modulus and exponent, big-endian.
+    Parts(RsaPublicKeyComponents<Vec<u8>>),
 }
 
 impl RsaKey {
@@ -35,7 +43,7 @@ impl RsaKey {
             let (_, document) = Document::from_pem(text).ok()?;
             let private = RsaKeyPair::from_pkcs8(document.as_bytes()).ok()?;
             return Some(Self {
-                public: private.public_key().as_ref().to_vec(),
+                public: Public::Der(private.public_key().as_ref().to_vec()),
                 private: Some(Arc::new(private)),
                 hash,
             });
@@ -45,32 +53,53 @@ impl RsaKey {
             PublicForm::SpkiBase64 => base64(text)?,
             PublicForm::RawHex | PublicForm::RawBase64 => return None,
         };
-        Self::from_spki(&document, hash)
+        Self::of_spki(&document, hash)
     }
 
     /// Reads a `SubjectPublicKeyInfo` in DER.
-    pub(super) fn from_spki(der: &[u8], hash: Hash) -> Option<Self> {
+    pub(super) fn of_spki(der: &[u8], hash: Hash) -> Option<Self> {
         let info = SubjectPublicKeyInfoRef::try_from(der).ok()?;
         if info.algorithm.oid != RSA_ENCRYPTION {
             return None;
         }
         Some(Self {
-            public: info.subject_public_key.raw_bytes().to_vec(),
+            public: Public::Der(info.subject_public_key.raw_bytes().to_vec()),
             private: None,
             hash,
         })
     }
 
-    /// Its `RSAPublicKey` (RFC 8017, A.1.1) in DER.
-    pub(super) fn public(&self) -> &[u8] {
-        &self.public
+    /// A key of its modulus and exponent, big-endian.
+    pub(super) fn of_parts(modulus: &[u8], exponent: &[u8], hash: Hash) -> Self {
+        let parts = RsaPublicKeyComponents {
+            n: modulus.to_vec(),
+            e: exponent.to_vec(),
+        };
+        Self {
+            public: Public::Parts(parts),
+            private: None,
+            hash,
+        }
+    }
+
+    /// The key as it verifies tokens.
+    pub(super) fn of_tokens(&self) -> DecodingKey {
+        match &self.public {
+            Public::Der(der) => DecodingKey::from_rsa_der(der),
+            Public::Parts(parts) => DecodingKey::from_rsa_raw_components(&parts.n, &parts.e),
+        }
     }
 
     /// Whether `signature` is one of this key over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         verification(self.hash).is_some_and(|algorithm| {
-            let key = UnparsedPublicKey::new(algorithm, &self.public);
-            key.verify(message, signature).is_ok()
+            let verified = match &self.public {
+                Public::Der(der) => {
+                    UnparsedPublicKey::new(algorithm, der).verify(message, signature)
+                }
+                Public::Parts(parts) => parts.verify(algorithm, message, signature),
+            };
+            verified.is_ok()
         })
     }
 

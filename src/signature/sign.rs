@@ -17,8 +17,9 @@ use super::place::{Place, names};
 use super::reason::Reason;
 use super::request::Request;
 use super::scheme::{Encoding, ListForm, Parse, Scheme, TimeUnit, TimestampPlace};
+use super::terms::Terms;
 use super::url;
-use super::verify::{Terms, compute, render};
+use super::verify::{compute, render};
 use crate::event::Head;
 
 /// Why a request cannot be signed.
@@ -189,6 +190,7 @@ impl Scheme {
                 let signature = public.sign(&message).ok_or(SignError::PublicKey)?;
                 encode(parts.encoding, &signature)
             }
+            Material::Pinned(_) | Material::Published(_) => return Err(SignError::PublicKey),
             Material::Token(_) => {
                 let rule = parts.jwt.as_ref().ok_or(SignError::PublicKey)?;
                 let token = jwt::sign(rule, key, request, stamp.id, stamp.at)?;

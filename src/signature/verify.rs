@@ -15,14 +15,16 @@ use super::certificate::CertificateRule;
 use super::found::{Found, Signature, Tag, malformed, read_one};
 use super::jwt;
 use super::key::{BASE64, Key, KeyId, Material};
+use super::known_keys::{KeySet, KeySetError};
 use super::message::{Inputs, PieceError};
 use super::place::Place;
+use super::public_key::PublicKey;
 use super::reason::Reason;
-use super::request::{Options, Request};
+use super::request::Request;
 use super::scheme::{PUBLIC_SIGNATURES_MAX, Scheme};
+use super::terms::Terms;
 use super::url;
 use super::window::check_time;
-use crate::event::Head;
 
 /// Proof that a request is authentic: only [`Verifier::verify`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,33 +46,6 @@ pub struct Verifier {
     schemes: Vec<(Scheme, Vec<Key>)>,
     certificates: Vec<CertificateRule>,
     terms: Terms,
-}
-
-/// What was agreed on with a provider, besides secrets.
-#[derive(Debug, Clone, Default)]
-pub struct Terms {
-    /// The URL that the provider calls.
-    pub public_url: Option<String>,
-    /// What else it needs, by name.
-    pub options: Options,
-}
-
-impl Terms {
-    /// A request to be judged or signed on these terms.
-    pub fn request<'a>(&'a self, head: &'a Head, body: &'a [u8]) -> Request<'a> {
-        Request::new(head, body)
-            .with_public_url(self.public_url.as_deref())
-            .with_options(&self.options)
-    }
-}
-
-impl From<Option<String>> for Terms {
-    fn from(public_url: Option<String>) -> Self {
-        Self {
-            public_url,
-            options: Options::new(),
-        }
-    }
 }
 
 /// Why a [`Verifier`] cannot be made.
@@ -156,6 +131,24 @@ impl Verifier {
             certificates,
             terms,
         })
+    }
+
+    /// Reads what stands at an address of a provider's keys.
+    ///
+    /// # Errors
+    /// [`KeySetError`] when it holds none for the algorithm.
+    pub fn read_keys(
+        &self,
+        algorithm: Algorithm,
+        text: &[u8],
+        at: Timestamp,
+    ) -> Result<KeySet, KeySetError> {
+        let schemes = self.schemes.iter().map(|(scheme, _)| scheme.parts());
+        let mut published = schemes
+            .filter(|parts| parts.algorithm == algorithm)
+            .filter_map(|parts| parts.key.published.as_ref());
+        let published = published.next().ok_or(KeySetError::Kind)?;
+        KeySet::read(published, algorithm, text, at)
     }
 
     /// Adds an option.
@@ -289,7 +282,7 @@ fn judge_found(
             let hash = parts.body_hash.as_ref();
             let hash = hash.map(|place| body_hash(place, request)).transpose()?;
             let tags = found.decode(parts.encoding)?;
-            let matched = match_signature(scheme, keys, request, found, &tags)?;
+            let matched = match_signature(scheme, keys, request, found, &tags, now)?;
             if let (Some(_), Some(hash)) = (matched, hash) {
                 hash.check(request)?;
             }
@@ -377,6 +370,7 @@ fn match_signature(
     request: &Request<'_>,
     found: &Found<'_>,
     tags: &[Tag],
+    now: Timestamp,
 ) -> Result<Option<usize>, Reason> {
     let named = match &scheme.parts().key.id {
         Some(KeyId::Request(place)) => {
@@ -397,7 +391,7 @@ fn match_signature(
         let is_its_own = |tag: &&Tag| tag.key_id.is_none() || tag.key_id.as_deref() == key.id();
         let tags: Vec<_> = tags.iter().filter(is_its_own).collect();
         for inputs in ways.inputs(found, key) {
-            if fits(scheme, key, request, inputs, &tags)? {
+            if fits(scheme, key, request, inputs, &tags, now)? {
                 return Ok(Some(index));
             }
         }
@@ -474,12 +468,25 @@ fn fits(
     request: &Request<'_>,
     inputs: Inputs<'_>,
     tags: &[&Tag],
+    now: Timestamp,
 ) -> Result<bool, Reason> {
+    let tags_max = tags.iter().take(PUBLIC_SIGNATURES_MAX);
+    let one_of = |public: &PublicKey, message: &[u8]| {
+        let mut tags = tags_max.clone();
+        tags.any(|tag| public.verifies(message, &tag.bytes))
+    };
     Ok(match &key.material {
-        Material::Public(public) => {
+        Material::Public(public) => one_of(public, &render(scheme, request, inputs)?),
+        Material::Pinned(set) => {
             let message = render(scheme, request, inputs)?;
-            let mut tags = tags.iter().take(PUBLIC_SIGNATURES_MAX);
-            tags.any(|tag| public.verifies(&message, &tag.bytes))
+            set.all().any(|public| one_of(public, &message))
+        }
+        Material::Published(published) => {
+            let message = render(scheme, request, inputs)?;
+            let algorithm = scheme.parts().algorithm;
+            published.any(request, algorithm, now, None, |public| {
+                one_of(public, &message)
+            })?
         }
         _ => match compute(scheme, key, request, inputs)? {
             Some(expected) => tags.iter().any(|tag| tag.bytes.ct_eq(&expected).into()),
@@ -556,7 +563,11 @@ pub(super) fn compute(
                 .map_err(refused)?;
             Some(hash.finalize().into_vec())
         }
-        Material::Plain(_) | Material::Public(_) | Material::Token(_) => None,
+        Material::Plain(_)
+        | Material::Public(_)
+        | Material::Token(_)
+        | Material::Pinned(_)
+        | Material::Published(_) => None,
     })
 }
 

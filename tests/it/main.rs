@@ -33,6 +33,7 @@ mod polling_peers;
 mod polling_real;
 mod presets;
 mod proxy_protocol;
+mod published_keys;
 mod queue;
 mod rate_limits;
 mod refusals;

@@ -27,7 +27,7 @@ const LONG: [(&str, usize); 1] = [("tests/it/support/backend.rs", 650)];
 
 /// Which module may use which. A file belongs to the longest name that fits; a name that has no
 /// row here is no module. Stages never import `config`, and do not know each other's adapters.
-const IMPORTS: [(&str, &[&str]); 22] = [
+const IMPORTS: [(&str, &[&str]); 23] = [
     ("access", &["secret"]),
     (
         "app",
@@ -135,6 +135,7 @@ const IMPORTS: [(&str, &[&str]); 22] = [
             "request_log",
             "signature",
             "store",
+            "web",
         ],
     ),
     // It watches the commits of the store.
@@ -166,6 +167,7 @@ const IMPORTS: [(&str, &[&str]); 22] = [
     ("secret", &[]),
     ("signature", &["event", "secret"]),
     ("store", &["event", "secret"]),
+    ("web", &[]),
 ];
 
 /// Where Pingora's types may appear.

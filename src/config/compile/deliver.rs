@@ -346,6 +346,7 @@ impl Compiler<'_> {
             Err(Unsigned::Key(error)) => {
                 let help = match error {
                     KeyError::Public { .. } => PRIVATE_KEY,
+                    KeyError::Pinned(_) => PRIVATE_KEY,
                     KeyError::Empty | KeyError::NoId | KeyError::Encoding { .. } => {
                         "write the secret that the backend verifies with"
                     }

@@ -4,6 +4,7 @@ use super::{Compiler, value};
 use crate::config::raw::verify as raw;
 use crate::signature::algorithm::{Algorithm, EcdsaForm, Hash};
 use crate::signature::key::{KeyEncoding, KeyId, KeyRule};
+use crate::signature::known_keys::Published;
 use crate::signature::public_key::PublicForm;
 
 impl Compiler<'_> {
@@ -51,8 +52,13 @@ impl Compiler<'_> {
             let help = "`public` is for ed25519, ecdsa-p256-sha256 and rsa-pkcs1, `encoding` for the others";
             self.fault_with_help(field.span, message, help);
         }
+        let published = match public {
+            Some(field) => self.published(field.get()?)?,
+            None => None,
+        };
         let encoding = match public {
             Some(field) => KeyEncoding::Public(match field.get()? {
+                raw::PublicForm::Jwks(_) | raw::PublicForm::Certificate(_) => PublicForm::Pem,
                 raw::PublicForm::RawHex => PublicForm::RawHex,
                 raw::PublicForm::RawB64 => PublicForm::RawBase64,
                 raw::PublicForm::SpkiB64 => PublicForm::SpkiBase64,
@@ -83,6 +89,28 @@ impl Compiler<'_> {
             strip_prefix: raw.and_then(|raw| value(&raw.strip_prefix)).cloned(),
             derive,
             id,
+            published,
+        })
+    }
+
+    /// `None` when what is written is faulty; `Some(None)` when the keys are written down.
+    fn published(&mut self, form: &raw::PublicForm) -> Option<Option<Published>> {
+        Some(match form {
+            raw::PublicForm::Jwks(url) => Some(Published::KeySet { url: url.clone() }),
+            raw::PublicForm::Certificate(at) => {
+                let hosts = at.hosts.get()?.iter();
+                let hosts: Vec<_> = hosts.filter_map(|field| field.get().cloned()).collect();
+                if hosts.is_empty() {
+                    let message = "no host may hold the certificate";
+                    let help = "write `hosts: [keys.example.com]`, as the provider documents them";
+                    self.fault_with_help(at.hosts.span, message, help);
+                }
+                Some(Published::Certificate {
+                    place: self.place(&at.from)?,
+                    hosts,
+                })
+            }
+            _ => None,
         })
     }
 }

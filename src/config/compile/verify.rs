@@ -245,7 +245,6 @@ impl<'a> Compiler<'a> {
         if let Some(field) = way.client_cert {
             return self.client_cert(way, field).map(Compiled::Certificate);
         }
-        self.some_secrets(way);
         let (schemes, preset) = match (way.provider, way.scheme) {
             (Some(field), _) => {
                 let preset = self.preset(field)?;
@@ -263,6 +262,16 @@ impl<'a> Compiler<'a> {
             (None, Some(field)) => (vec![self.scheme(field)?], None),
             (None, None) => return None,
         };
+        let publishes = |scheme: &Scheme| scheme.parts().key.published.is_some();
+        if way.secrets.is_none() && !schemes.is_empty() && schemes.iter().all(publishes) {
+            let schemes = self.with_tolerance(way, schemes);
+            let keyed = schemes.into_iter().map(|scheme| {
+                let key = Key::published(&scheme.parts().key);
+                (scheme, key.into_iter().collect())
+            });
+            return Some(Compiled::Signature(keyed.collect(), preset));
+        }
+        self.some_secrets(way);
         let schemes = self.with_tolerance(way, schemes);
         let keyed = self.with_keys(way, schemes)?;
         Some(Compiled::Signature(keyed, preset))
@@ -393,6 +402,7 @@ impl<'a> Compiler<'a> {
                 let help = match error {
                     KeyError::Empty => SECRETS_SHAPE,
                     KeyError::NoId => "write the id, a colon and the secret",
+                    KeyError::Pinned(_) => "leave `secrets` out, and the provider's key is fetched",
                     KeyError::Encoding { .. } | KeyError::Public { .. } => {
                         "copy the secret once more from the provider; perhaps a part is missing"
                     }

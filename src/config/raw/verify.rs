@@ -369,10 +369,14 @@ pub enum KeyEncoding {
     Utf8Nfkd,
 }
 
-/// How the text of a secret holds a public key.
-#[derive(Deserialize, JsonSchema, Clone, Copy, Debug)]
+/// How the text of a secret holds a public key, or where the provider publishes it.
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum PublicForm {
+    /// A set of keys (JWKS) at an address of the provider.
+    Jwks(String),
+    /// A certificate at an address that the request names.
+    Certificate(CertificateAt),
     /// The key's own bytes in hexadecimal.
     RawHex,
     /// The key's own bytes in base64.
@@ -381,6 +385,16 @@ pub enum PublicForm {
     SpkiB64,
     /// A SubjectPublicKeyInfo in PEM.
     Pem,
+}
+
+/// A certificate at an address that the request names.
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
+#[schemars(deny_unknown_fields)]
+pub struct CertificateAt {
+    /// Where the request names it.
+    pub from: Field<From>,
+    /// The hosts that it may be at; `*` stands for one label of a name.
+    pub hosts: Field<OneOrMany<String>>,
 }
 
 /// How the numbers of an ECDSA signature are written.

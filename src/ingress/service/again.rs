@@ -46,7 +46,8 @@ impl Gateway {
         let admitted = snapshot.gate.admit(&old.head, peer, bytes);
         let admitted = admitted.map_err(|refused| refused.refusal.to_string())?;
         let route = admitted.route;
-        let judgement = route.judge(&old.head, &old.body, None, old.received_at);
+        let at = old.received_at;
+        let judgement = self.keys.judge(route, &old.head, &old.body, None, at).await;
         let permit = match judgement.map_err(|refusal| refusal.to_string())? {
             Judgement::Event(permit) => permit,
             Judgement::Handshake(_) => return Err("it is a handshake".to_owned()),

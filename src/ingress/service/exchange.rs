@@ -234,7 +234,7 @@ impl<'a> Exchange<'a> {
             .with_label_values(&[&route.name])
             .inc_by(body.len() as u64);
         let _ = known.body.set(body.clone());
-        let (mut outcome, written) = match self.judge(route, head, &body) {
+        let (mut outcome, written) = match self.judge(route, head, &body).await {
             Err(refusal) => {
                 let written = self.write_refusal(session, &refusal).await;
                 (
@@ -313,10 +313,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn judge(&self, route: &Route, head: &Head, body: &[u8]) -> Result<Judgement, Refusal> {
+    async fn judge(&self, route: &Route, head: &Head, body: &[u8]) -> Result<Judgement, Refusal> {
         let started = Instant::now();
         let certificate = self.certificate.as_ref();
-        let judgement = route.judge(head, body, certificate, self.gateway.clock.now());
+        let (keys, now) = (&self.gateway.keys, self.gateway.clock.now());
+        let judgement = keys.judge(route, head, body, certificate, now).await;
         let took = started.elapsed().as_secs_f64();
         self.gateway
             .metrics

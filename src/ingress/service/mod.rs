@@ -14,6 +14,7 @@ mod durable;
 mod exchange;
 mod handoff;
 pub mod inbox;
+mod keys;
 pub mod listener;
 mod refused;
 mod request;
@@ -43,6 +44,7 @@ use crate::request_log::HeaderChoice;
 use crate::store::Store;
 
 use self::inbox::Inboxes;
+use self::keys::Keys;
 use self::refused::Spell;
 use self::tail::Tail;
 pub use desk::Desk;
@@ -111,6 +113,7 @@ pub struct Gateway {
     tail: Tail,
     swapped: Notify,
     slots: Arc<Slots>,
+    keys: Keys,
 }
 
 impl Gateway {
@@ -137,6 +140,7 @@ impl Gateway {
             tail: Tail::default(),
             swapped: Notify::new(),
             slots: Arc::default(),
+            keys: Keys::default(),
         }
     }
 
