@@ -19,6 +19,7 @@ mod drain;
 mod full_disk;
 mod fuzz_corpora;
 mod handshakes;
+mod handshakes_of_providers;
 mod heads;
 mod idle;
 mod inbox;
