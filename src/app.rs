@@ -30,6 +30,7 @@ use crate::admin::live::{self, Live};
 use crate::admin::replay::Replays;
 use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
+use crate::config::presets;
 use crate::config::{Config, ConfigFile, StoreSettings};
 use crate::delivery::retry::Death;
 use crate::dispatch::{Dispatcher, Plan};
@@ -78,6 +79,9 @@ pub enum StartError {
         /// The key of the file to change.
         key: &'static str,
     },
+    /// The providers that are compiled in have a fault.
+    #[error("{0}")]
+    Presets(String),
     /// The store cannot be opened.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -173,6 +177,7 @@ impl App {
             headers: config.log.headers,
             redaction: config.log.redaction,
             limits: config.server.limits,
+            presets: presets::builtin().map_err(StartError::Presets)?,
         };
         let ledger = MemoryLedger::new();
         if let Some(store) = &store {

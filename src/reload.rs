@@ -207,6 +207,7 @@ impl Reloader {
             headers: config.log.headers,
             redaction: config.log.redaction,
             limits: config.server.limits,
+            presets: self.gateway.snapshot().presets,
         });
         let now = self.clock.now();
         self.metrics

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::access::{Access, Visitor};
+use super::explain::Explanation;
 use super::filter::Filter;
 use super::live::{BackendList, ConfigState, Live, RouteList};
 use super::operation::{self, BASE, Found, Operation, Row};
@@ -122,8 +123,11 @@ impl Api {
             }
             Operation::ShowEvent => {
                 let shown = self.event(value(0)).await?;
-                let redaction = self.redaction();
-                json(&Event::new(&shown, &redaction, Detail::All))
+                let mut event = Event::new(&shown, &self.redaction(), Detail::All);
+                if shown.refused.is_some() {
+                    event.findings = self.explained(shown).await?.findings;
+                }
+                json(&event)
             }
             Operation::EventBody => {
                 let shown = self.event(value(0)).await?;
@@ -139,13 +143,7 @@ impl Api {
             }
             Operation::ExplainEvent => {
                 let shown = self.event(value(0)).await?;
-                let snapshot = self.gateway.snapshot();
-                let now = self.clock.now();
-                // A long body is hashed many times.
-                let explained =
-                    tokio::task::spawn_blocking(move || explain::explain(&shown, &snapshot, now));
-                let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it broke off");
-                json(&explained.await.map_err(broken)?)
+                json(&self.explained(shown).await?)
             }
             Operation::ReplayEvent => self.replay_event(value(0), &asked).await,
             Operation::RetryDelivery => self.retry(value(0), value(1), &asked).await,
@@ -373,6 +371,16 @@ impl Api {
     }
 
     /// Lines of requests as they are answered, until the reader leaves or does not keep up.
+    async fn explained(&self, shown: Shown) -> Result<Explanation, Problem> {
+        let (snapshot, now) = (self.gateway.snapshot(), self.clock.now());
+        let known = self.gateway.known_keys().clone();
+        // A long body is hashed many times.
+        let explained =
+            tokio::task::spawn_blocking(move || explain::explain(&shown, &snapshot, &known, now));
+        let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it broke off");
+        explained.await.map_err(broken)
+    }
+
     fn tail(&self, query: Query) -> Reply {
         let (sender, pieces) = mpsc::channel(TAIL_LINES_MAX);
         let mut lines = self.gateway.tail().subscribe();

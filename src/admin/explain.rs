@@ -12,9 +12,13 @@ use crate::event::{Head, Headers};
 use crate::ingress::gate::Route;
 use crate::ingress::service::Snapshot;
 use crate::redaction::replaced;
+use crate::signature::known_keys::KnownKeys;
 use crate::signature::place::Place;
-use crate::signature::{Reason, Verified, Verifier};
+use crate::signature::{Preset, Presets, Reason, Scheme, Verified, Verifier};
 use crate::store::Shown;
+
+/// How many providers with the same header are named.
+const PROVIDERS_SHOWN: usize = 4;
 
 /// Why a request was refused, and what would have made it right.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -56,12 +60,21 @@ pub enum About {
     Body,
     /// A header.
     Header,
+    /// The URL that the provider has.
+    Url,
+    /// Whose request it is.
+    Provider,
     /// The log has too little to say more.
     Log,
 }
 
 /// Explains a refused request, or an event that was let through.
-pub(super) fn explain(shown: &Shown, snapshot: &Snapshot, now: Timestamp) -> Explanation {
+pub(super) fn explain(
+    shown: &Shown,
+    snapshot: &Snapshot,
+    known: &KnownKeys,
+    now: Timestamp,
+) -> Explanation {
     let event = shown.event.as_ref();
     let route = snapshot
         .routes
@@ -83,6 +96,7 @@ pub(super) fn explain(shown: &Shown, snapshot: &Snapshot, now: Timestamp) -> Exp
                 verifier: &check.verifier,
                 head: &event.head,
                 body: &event.body,
+                known,
                 at: event.received_at,
             };
             match trial.verified(trial.head, trial.body) {
@@ -94,6 +108,7 @@ pub(super) fn explain(shown: &Shown, snapshot: &Snapshot, now: Timestamp) -> Exp
                     let is_whole = shown.refused.as_ref().is_none_or(|one| one.body_is_whole);
                     findings = trial.findings(&reason, is_whole);
                     findings.extend(others(route, snapshot, &trial));
+                    findings.extend(provider(snapshot.presets, &trial, &reason));
                     if findings.is_empty() {
                         findings.push(nothing(&reason));
                     }
@@ -181,18 +196,94 @@ fn others(route: &Route, snapshot: &Snapshot, trial: &Trial<'_>) -> Option<Findi
     })
 }
 
+/// Another provider, whose header the request carries.
+fn provider<'p>(presets: &'p Presets, trial: &Trial<'_>, reason: &Reason) -> Option<Finding> {
+    let is_missing = matches!(
+        reason,
+        Reason::SignatureMissing { .. } | Reason::SignatureMalformed { .. }
+    );
+    let own: Vec<_> = trial.verifier.signature_headers().collect();
+    let is_own = |name: &str| own.iter().any(|own| own.eq_ignore_ascii_case(name));
+    let telling = |name: &str| !is_own(name) && !name.eq_ignore_ascii_case("authorization");
+    let carried = |preset: &'p Preset| {
+        let mut headers = preset.schemes.iter().filter_map(Scheme::signature_header);
+        headers.find(|name| telling(name) && trial.head.headers.first(name).is_some())
+    };
+    let mut found: Option<(&str, Vec<&str>)> = None;
+    for preset in presets.iter().filter(|_| is_missing) {
+        let Some(header) = carried(preset) else {
+            continue;
+        };
+        let (first, names) = found.get_or_insert((header, Vec::new()));
+        if first.eq_ignore_ascii_case(header) {
+            names.push(&preset.name);
+        }
+    }
+    let (header, mut names) = found?;
+    let more = names.len().saturating_sub(PROVIDERS_SHOWN);
+    names.truncate(PROVIDERS_SHOWN);
+    let more = match more {
+        0 => String::new(),
+        more => format!(" or one of {more} others"),
+    };
+    Some(Finding {
+        about: About::Provider,
+        text: format!(
+            "it carries {header}, which is the header of `{}`{more}: another provider sends here, or \
+             the route names the wrong one",
+            names.join("`, `")
+        ),
+    })
+}
+
+/// URLs that people write in place of the one that the provider has.
+fn urls(own: &str, host: Option<&str>, path: &str) -> Vec<String> {
+    let Ok(parsed) = url::Url::parse(own) else {
+        return Vec::new();
+    };
+    let (Some(own_host), own_path) = (parsed.host_str(), parsed.path()) else {
+        return Vec::new();
+    };
+    let own_host = match parsed.port() {
+        Some(port) => format!("{own_host}:{port}"),
+        None => own_host.to_owned(),
+    };
+    let bare = own_host.split(':').next().unwrap_or_default().to_owned();
+    let hosts = [Some(own_host.as_str()), Some(bare.as_str()), host];
+    let slashed = match own_path.strip_suffix('/') {
+        Some(without) => without.to_owned(),
+        None => format!("{own_path}/"),
+    };
+    let mut urls = Vec::new();
+    for scheme in ["https", "http"] {
+        for host in hosts.into_iter().flatten() {
+            for port in ["", ":443", ":80"] {
+                for path in [own_path, path, slashed.as_str(), ""] {
+                    if port.is_empty() || !host.contains(':') {
+                        urls.push(format!("{scheme}://{host}{port}{path}"));
+                    }
+                }
+            }
+        }
+    }
+    urls.retain(|url| url != own);
+    urls
+}
+
 /// A request and what judges it.
 #[derive(Clone, Copy)]
 struct Trial<'a> {
     verifier: &'a Verifier,
     head: &'a Head,
     body: &'a [u8],
+    known: &'a KnownKeys,
     at: Timestamp,
 }
 
 impl Trial<'_> {
     fn verified(&self, head: &Head, body: &[u8]) -> Result<Verified, Reason> {
         let request = self.verifier.terms().request(head, body);
+        let request = request.with_known_keys(self.known);
         self.verifier.verify(&request, self.at)
     }
 
@@ -245,7 +336,62 @@ impl Trial<'_> {
             });
         }
         findings.extend(self.elsewhere());
+        findings.extend(self.secret());
+        findings.extend(self.url());
         findings
+    }
+
+    /// A secret that fits once it is read in another way.
+    fn secret(&self) -> Option<Finding> {
+        let readings = self.verifier.readings();
+        let (reading, by) = readings.iter().find_map(|reading| {
+            let trial = Trial {
+                verifier: &reading.verifier,
+                ..*self
+            };
+            Some((reading, trial.fits(self.head, self.body)?))
+        })?;
+        let time = if by.contains("time") {
+            " (at another time)"
+        } else {
+            ""
+        };
+        Some(Finding {
+            about: About::Secret,
+            text: format!(
+                "the signature fits secret {} read {}{time}: write a scheme that reads it so, or the \
+                 secret as this provider writes it",
+                reading.secret + 1,
+                reading.how
+            ),
+        })
+    }
+
+    /// Another URL that the signature fits.
+    fn url(&self) -> Option<Finding> {
+        if !self.verifier.needs_url() {
+            return None;
+        }
+        let own = self.verifier.terms().public_url.as_deref()?;
+        let host = self.head.headers.first("host");
+        let host = host.map(|host| String::from_utf8_lossy(host).into_owned());
+        let path = String::from_utf8_lossy(self.head.path()).into_owned();
+        let fits = |url: &String| {
+            let verifier = self.verifier.at(url.clone());
+            let trial = Trial {
+                verifier: &verifier,
+                ..*self
+            };
+            trial.fits(self.head, self.body).is_some()
+        };
+        let url = urls(own, host.as_deref(), &path).into_iter().find(fits)?;
+        Some(Finding {
+            about: About::Url,
+            text: format!(
+                "the signature fits the URL {url}: write that as `public_url`, or change the one at \
+                 the provider"
+            ),
+        })
     }
 
     /// A header that holds the signature in place of the one it is looked for in.

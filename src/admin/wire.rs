@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::explain::Finding;
 use crate::redaction::{REDACTED, Redaction};
 use crate::store::{self, DeliveryState, Shown};
 
@@ -58,6 +59,9 @@ pub struct Event {
     /// The request, where one event is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
+    /// Why it was refused and what would have made it right, where one refused request is shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// Its deliveries.
     pub deliveries: Vec<Delivery>,
 }
@@ -180,6 +184,7 @@ impl Event {
             target: target(event, redaction),
             body_bytes: event.body.len() as u64,
             request: (detail == Detail::All).then(|| Request::new(event, redaction)),
+            findings: Vec::new(),
             deliveries: shown
                 .deliveries
                 .iter()

@@ -382,6 +382,9 @@ fn show(event: &Event) {
     line("verdict", &verdict);
     line("reason", event.reason.as_deref().unwrap_or_default());
     line("detail", event.detail.as_deref().unwrap_or_default());
+    for finding in &event.findings {
+        line("finding", &clean(&finding.text));
+    }
     line("type", event.event_type.as_deref().unwrap_or_default());
     line(
         "provider",

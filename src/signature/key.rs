@@ -107,6 +107,8 @@ pub struct Key {
     /// Its name, where the provider has names for keys.
     pub(super) id: Option<Box<str>>,
     pub(super) material: Material,
+    /// The secret that it was made of.
+    text: Option<Secret>,
 }
 
 /// What a key is made of.
@@ -151,9 +153,13 @@ impl Key {
         {
             let text = secret.expose().as_bytes();
             let keys = KeySet::read(published, algorithm, text, Timestamp::UNIX_EPOCH);
-            let material = Material::Pinned(keys.map_err(KeyError::Pinned)?);
-            return Ok(Self { id, material });
+            return Ok(Self {
+                id,
+                material: Material::Pinned(keys.map_err(KeyError::Pinned)?),
+                text: None,
+            });
         }
+        let text = Some(secret.clone());
         let material = match algorithm {
             Algorithm::Hmac(hash) => {
                 let mac = hash.mac(&rule.decode(&secret)?).ok_or(KeyError::Empty)?;
@@ -172,7 +178,12 @@ impl Key {
             })),
             Algorithm::Static | Algorithm::Basic | Algorithm::Bearer => Material::Plain(secret),
         };
-        Ok(Self { id, material })
+        Ok(Self { id, material, text })
+    }
+
+    /// The secret that it was made of, without an id; `None` where there is none.
+    pub(super) fn text(&self) -> Option<&Secret> {
+        self.text.as_ref()
     }
 
     /// The keys that the provider publishes; `None` = it publishes none.
@@ -181,6 +192,7 @@ impl Key {
         Some(Self {
             id: None,
             material: Material::Published(published),
+            text: None,
         })
     }
 

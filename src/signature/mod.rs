@@ -25,6 +25,7 @@ pub mod scheme;
 pub mod sign;
 pub mod terms;
 mod url;
+pub mod variants;
 pub mod verify;
 mod window;
 

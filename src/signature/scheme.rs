@@ -265,6 +265,14 @@ impl Scheme {
         &self.parts
     }
 
+    /// The header that its signature stands in, if it stands in one.
+    pub fn signature_header(&self) -> Option<&str> {
+        match &self.parts.place {
+            Place::Header(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether the public URL is signed.
     pub fn needs_url(&self) -> bool {
         let jwt = self.parts.jwt.as_ref();

@@ -151,6 +151,18 @@ impl Verifier {
         KeySet::read(published, algorithm, text, at)
     }
 
+    /// Its schemes with their keys.
+    pub(super) fn schemes(&self) -> impl Iterator<Item = (&Scheme, &[Key])> {
+        let schemes = self.schemes.iter();
+        schemes.map(|(scheme, keys)| (scheme, keys.as_slice()))
+    }
+
+    /// The same on other terms.
+    pub(super) fn on(mut self, terms: Terms) -> Self {
+        self.terms = terms;
+        self
+    }
+
     /// Adds an option.
     pub fn agree(&mut self, name: &str, text: &str) {
         let options = &mut self.terms.options;

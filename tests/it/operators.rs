@@ -262,6 +262,78 @@ async fn a_changed_body_is_recognised() {
 }
 
 #[tokio::test]
+async fn a_secret_read_otherwise_another_url_and_another_provider_are_recognised() {
+    let folder = folder();
+    let app = FakeBackend::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+server: {{listen: "127.0.0.1:0"}}
+admin: {{listen: "127.0.0.1:0"}}
+store: {{path: "{}"}}
+backends: {{app: {{url: "{}"}}}}
+routes:
+  raw:
+    webhook:
+      path: /raw
+      refused_body: 64KiB
+      verify:
+        secrets: ["whsec_aG9va2dhdGUtc2VjcmV0"]
+        scheme: {{signature: {{from: {{header: X-Signature}}}}, algorithm: hmac-sha256}}
+    deliver: {{to: app}}
+  square:
+    webhook:
+      path: /square
+      refused_body: 64KiB
+      verify: {{provider: square, secrets: ["a secret of square"], public_url: "https://hooks.example.com/square"}}
+    deliver: {{to: app}}
+  stripe:
+    webhook: {{path: /stripe, verify: {{provider: stripe, secrets: ["whsec_of_stripe"]}}}}
+    deliver: {{to: app}}
+"#,
+        folder.path().join("events.db").display(),
+        app.url()
+    ))
+    .await;
+    // OpenSSL: printf '{{}}' | openssl dgst -sha256 -hmac hookgate-secret
+    let as_base64 = "4a64afca0eb41896fd4649e873d4a1f117dd4c60fd8c07aaf7626296ea2e29cd";
+    // printf 'http://hooks.example.com/square{{}}' | openssl dgst -sha256 -hmac KEY -binary | base64
+    let by_http = "2LSC5oQZFhYz+/Qkh4d7fPt9OZKgKlWGx/rmNUWsmXA=";
+    let cases = [
+        (
+            "/raw",
+            "X-Signature",
+            as_base64,
+            "secret 1 read as base64 behind `whsec_`",
+        ),
+        (
+            "/square",
+            "x-square-hmacsha256-signature",
+            by_http,
+            "the URL http://hooks.example.com/square:",
+        ),
+        ("/stripe", "X-Shopify-Hmac-SHA256", "AAAA", "`shopify`"),
+    ];
+    for (path, header, value, expected) in cases {
+        let request = Request::post(path).header(header, value).body("{}");
+        assert_eq!(send(gateway.addr(), &request).await.status, 401);
+        let list = format!("/events?route={}", &path[1..]);
+        let list = wait_for(&gateway, &list, has_events(1)).await;
+        let id = list["events"][0]["id"].as_str().unwrap();
+        let told = told(&gateway, &["explain", id]).await;
+        assert!(told.contains(expected), "{path}: {told}");
+        for secret in [
+            "aG9va2dhdGUtc2VjcmV0",
+            "hookgate-secret",
+            "a secret of square",
+        ] {
+            assert!(!told.contains(secret), "{told}");
+        }
+        let event = ask(&gateway, &format!("/events/{id}")).await;
+        assert!(event["findings"].to_string().contains(expected), "{event}");
+    }
+}
+
+#[tokio::test]
 async fn everything_that_a_filter_means_is_replayed_at_a_rate() {
     let folder = folder();
     let app = FakeBackend::start().await;

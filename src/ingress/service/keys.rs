@@ -30,7 +30,7 @@ const FAILED_MAX: usize = 256;
 
 /// The keys of providers: those that are known, and the way to the others.
 pub(super) struct Keys {
-    known: KnownKeys,
+    known: Arc<KnownKeys>,
     client: OnceLock<Option<web::Client>>,
     fetches: Semaphore,
     failed: Mutex<HashMap<String, Timestamp>>,
@@ -41,7 +41,7 @@ pub(super) struct Keys {
 impl Default for Keys {
     fn default() -> Self {
         Self {
-            known: KnownKeys::default(),
+            known: Arc::default(),
             client: OnceLock::new(),
             fetches: Semaphore::new(FETCHES_MAX),
             failed: Mutex::default(),
@@ -51,6 +51,11 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// The keys that were fetched.
+    pub(super) fn known(&self) -> &Arc<KnownKeys> {
+        &self.known
+    }
+
     /// Judges a request; where that lacks a key, fetches it and judges once more.
     pub(super) async fn judge(
         &self,

@@ -41,6 +41,8 @@ use crate::metrics::Metrics;
 use crate::outbound::Roads;
 use crate::redaction::Redaction;
 use crate::request_log::HeaderChoice;
+use crate::signature::Presets;
+use crate::signature::known_keys::KnownKeys;
 use crate::store::Store;
 
 use self::inbox::Inboxes;
@@ -97,6 +99,8 @@ pub struct Snapshot {
     pub redaction: Redaction,
     /// The limits of connections.
     pub limits: ConnectionLimits,
+    /// The providers that are known, to tell one from another.
+    pub presets: &'static Presets,
 }
 
 /// The gateway as Pingora sees it.
@@ -117,6 +121,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// The keys of providers that were fetched.
+    pub fn known_keys(&self) -> &Arc<KnownKeys> {
+        self.keys.known()
+    }
+
     /// Puts a gateway before the routes of a snapshot.
     pub fn new(
         snapshot: Snapshot,
