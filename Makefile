@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Whatever is longer than a few lines is in scripts/.
 
-.PHONY: help demo test lint dist bench crash fuzz doc schema build-deps test-deps bench-deps fuzz-deps
+.PHONY: help demo test test-sdk lint dist bench crash fuzz doc schema build-deps test-deps bench-deps fuzz-deps
 .DEFAULT_GOAL := help
 
 # How long each fuzz target runs.
@@ -19,6 +19,13 @@ test: test-deps ## every test, official SDKs included (ARGS=name runs those whos
 		cargo nextest run --all-features $(ARGS); \
 	else \
 		cargo test --all-features $(ARGS); \
+	fi
+
+test-sdk: test-deps ## the providers' official SDKs, both ways; prints the table
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --all-features --no-capture -E 'test(sdks)'; \
+	else \
+		cargo test --all-features --test it sdks -- --nocapture --test-threads 1; \
 	fi
 
 lint: build-deps ## formatting and clippy, warnings are errors

@@ -44,6 +44,7 @@ mod schema;
 mod sdk_queue;
 mod sdks;
 mod sdks_beyond_bodies;
+mod sdks_of_fields;
 mod send_command;
 mod several_urls;
 mod smuggling;

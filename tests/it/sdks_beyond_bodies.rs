@@ -15,15 +15,16 @@ use bytes::Bytes;
 use hookgate::clock::{Clock, SystemClock};
 use hookgate::config::presets;
 use hookgate::event::Head;
-use hookgate::secret::Secret;
 use hookgate::signature::Terms;
-use hookgate::signature::key::Key;
 use hookgate::signature::sign::Stamp;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Request};
 use crate::support::gateway::Gateway;
-use crate::support::sdk::Sdk;
+use crate::support::sdk::{
+    ED25519, OTHER_ED25519, OTHER_P256, P256, Pair, Route, Sdk, configuration, headers_for,
+    headers_of, is_signature, key, shared,
+};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -32,11 +33,7 @@ const TEXT: &str =
 const OBJECT: &str = "{\"event_id\":\"evt_1\",\"id\":\"evt_1\", \"text\":\"Zażółć 🦀 \\u00e9\"}\n";
 const SMS: &str = "MessageSid=evt_1&Body=1%2B1%3D2+%F0%9F%A6%80&FromZip=&Media=b&Media=a&Media=b";
 
-const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
-const ED25519_PUBLIC: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 const ED25519_BASE64: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
-const P256: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgup1KunaU4fzI/Dsn\nEzvJ7AmC6qHY/zN8j3HCSztxGbKhRANCAATeV9FKiCK6i3d9oMzjSH+FMr87P8c/\nEmnTY6m+nVAKUaSWbdDZsWklC8kQvJnKb5w1LAcJTU7sA5VIw4vuQhkZ\n-----END PRIVATE KEY-----\n";
-const P256_PUBLIC: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE3lfRSogiuot3faDM40h/hTK/Oz/HPxJp02Opvp1QClGklm3Q2bFpJQvJELyZym+cNSwHCU1O7AOVSMOL7kIZGQ==";
 
 /// An SDK and what it needs; `provider` is its name in the harness.
 struct Party {
@@ -45,10 +42,14 @@ struct Party {
     content_type: &'static str,
     body: &'static str,
     /// What signs, and what verifies.
-    secret: (&'static str, &'static str),
+    secret: Pair,
 }
 
-const SHARED: (&str, &str) = ("a shared secret", "a shared secret");
+const SHARED: Pair = shared("a shared secret");
+const TELNYX: Pair = Pair {
+    signs: ED25519.signs,
+    verifies: ED25519_BASE64,
+};
 
 #[rustfmt::skip]
 const PARTIES: [Party; 10] = [
@@ -59,9 +60,9 @@ const PARTIES: [Party; 10] = [
     party("hubspot", "hubspot", JSON, OBJECT, SHARED),
     party("line", "line", JSON, OBJECT, SHARED),
     party("paddle", "paddle", JSON, OBJECT, SHARED),
-    party("discord", "discord", JSON, OBJECT, (ED25519, ED25519_PUBLIC)),
-    party("telnyx", "telnyx", JSON, OBJECT, (ED25519, ED25519_BASE64)),
-    party("sendgrid", "sendgrid", JSON, TEXT, (P256, P256_PUBLIC)),
+    party("discord", "discord", JSON, OBJECT, ED25519),
+    party("telnyx", "telnyx", JSON, OBJECT, TELNYX),
+    party("sendgrid", "sendgrid", JSON, TEXT, P256),
 ];
 
 const fn party(
@@ -69,7 +70,7 @@ const fn party(
     preset: &'static str,
     content_type: &'static str,
     body: &'static str,
-    secret: (&'static str, &'static str),
+    secret: Pair,
 ) -> Party {
     Party {
         provider,
@@ -101,11 +102,9 @@ impl Party {
     /// A secret of the same form that did not sign.
     fn other_secret(&self) -> &'static str {
         match self.preset {
-            "discord" => "8836e44bca28e3e2f71b9959b8cf10d3e26fb53e02cf3eee67b44a89df211a93",
+            "discord" => OTHER_ED25519.verifies,
             "telnyx" => "iDbkS8oo4+L3G5lZuM8Q0+JvtT4Czz7uZ7RKid8hGpM=",
-            "sendgrid" => {
-                "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEtUWrdTH/OpkNEjywlX98G+ZFaXEMEdh7Ghs8XqBlQ5KVKCq5kQFnA0XJEQLFxo8Ug4WfWQRv4xG1K7Q0c1hVbw=="
-            }
+            "sendgrid" => OTHER_P256.verifies,
             _ => "another secret",
         }
     }
@@ -125,11 +124,11 @@ const SENT: [(&str, u16); 6] = [
 async fn what_the_sdks_sign_verifies_behind_the_gateway_and_forgeries_stay_out() {
     let questions: Vec<_> = PARTIES
         .iter()
-        .map(|party| party.question(party.secret.0, &party.public_url()))
+        .map(|party| party.question(party.secret.signs, &party.public_url()))
         .collect();
     let secrets: Vec<_> = PARTIES
         .iter()
-        .map(|party| (party.provider, party.secret.1))
+        .map(|party| (party.provider, party.secret.verifies))
         .collect();
     let urls: Vec<_> = PARTIES
         .iter()
@@ -139,7 +138,7 @@ async fn what_the_sdks_sign_verifies_behind_the_gateway_and_forgeries_stay_out()
         Sdk::Python.ask("sign-many", &questions),
         Sdk::Python.backend_at(&secrets, &urls),
     );
-    let gateway = Gateway::start(&configuration(&backend.url())).await;
+    let gateway = Gateway::start(&configuration(&backend.url(), &routes())).await;
     let mut client = Client::connect(gateway.addr()).await;
     let mut seen = 0;
     for (party, signed) in PARTIES.iter().zip(&signed) {
@@ -176,43 +175,35 @@ fn request(party: &Party, signed: &Value, sent: &str) -> Request {
         _ => party.body.to_owned(),
     };
     let mut request = Request::post(&target).body(body);
-    let mut headers: Vec<(String, String)> =
-        serde_json::from_value(signed["headers"].clone()).unwrap_or_else(|_| panic!("{signed}"));
+    let mut headers = headers_of(signed);
     if !headers.iter().any(|(name, _)| name == "Content-Type") {
         headers.push(("Content-Type".to_owned(), party.content_type.to_owned()));
     }
     for (name, value) in headers {
-        let is_signature = name.to_lowercase().contains("signature");
-        if !(is_signature && sent == "unsigned") {
+        if !(is_signature(&name) && sent == "unsigned") {
             request = request.header(&name, value);
         }
     }
     request
 }
 
-fn configuration(backend: &str) -> String {
-    let mut yaml = format!(
-        "server: {{listen: \"127.0.0.1:0\"}}\n\
-         admin: {{listen: \"off\"}}\n\
-         backends: {{sdk: {{url: \"{backend}\"}}}}\n\
-         routes:\n"
-    );
-    for party in &PARTIES {
-        for (prefix, secret) in [("", party.secret.1), ("/other", party.other_secret())] {
-            let public_url = if party.signs_url() {
-                format!(", public_url: \"{}\"", party.public_url())
-            } else {
-                String::new()
-            };
-            let name = format!("{}{}", party.provider, prefix.replace('/', "-"));
-            yaml += &format!(
-                "  {name}:\n    webhook: {{path: {prefix}/{}/in, verify: {{provider: {}, \
-                 secrets: [\"{secret}\"]{public_url}}}}}\n    deliver: {{to: sdk}}\n",
-                party.provider, party.preset,
-            );
-        }
-    }
-    yaml
+/// Two routes of each party: its own, and one with another secret.
+fn routes() -> Vec<Route> {
+    let routes = |party: &'static Party| {
+        [
+            ("", party.secret.verifies),
+            ("/other", party.other_secret()),
+        ]
+        .map(|(prefix, secret)| Route {
+            name: format!("{}{}", party.provider, prefix.replace('/', "-")),
+            path: format!("{prefix}/{}/in", party.provider),
+            preset: party.preset,
+            secret,
+            public_url: party.signs_url().then(|| party.public_url()),
+            more: "",
+        })
+    };
+    PARTIES.iter().flat_map(routes).collect()
 }
 
 #[tokio::test]
@@ -240,9 +231,7 @@ async fn the_sdks_accept_what_hookgate_signs() {
                 head.headers
                     .push("X-Twilio-Webhooks-Signature-Settings", settings);
             }
-            let parts = scheme.parts();
-            let secret = Secret::new(party.secret.0);
-            let key = Key::new(parts.algorithm, &parts.key, &secret).unwrap();
+            let key = key(scheme, party.secret.signs);
             let stamp = Stamp { at: now, id: "1" };
             let url = party.public_url();
             let body = party.body.as_bytes();
@@ -262,14 +251,8 @@ async fn the_sdks_accept_what_hookgate_signs() {
         let question = |(party, head): (&Party, &Head)| {
             let target = String::from_utf8(head.target.to_vec()).unwrap();
             let url = format!("https://hooks.example.com{target}");
-            let mut question = party.question(party.secret.1, &url);
-            let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-            let headers: Vec<_> = head
-                .headers
-                .iter()
-                .map(|header| (text(&header.name), text(&header.value)))
-                .collect();
-            question["headers"] = json!(headers);
+            let mut question = party.question(party.secret.verifies, &url);
+            question["headers"] = headers_for(&head.headers);
             question["now"] = json!(now.as_second());
             let body = format!("{}{changed}", party.body);
             question["body_base64"] = json!(STANDARD.encode(body));
@@ -293,7 +276,7 @@ async fn discords_pings_are_answered_and_its_probes_with_bad_signatures_refused(
     let question = |body: &str| {
         json!({
             "provider": "discord",
-            "secret": ED25519,
+            "secret": ED25519.signs,
             "body_base64": STANDARD.encode(body),
         })
     };
@@ -301,18 +284,16 @@ async fn discords_pings_are_answered_and_its_probes_with_bad_signatures_refused(
         .into_iter()
         .map(question)
         .collect();
-    let secrets = [("discord", ED25519_PUBLIC)];
+    let secrets = [("discord", ED25519.verifies)];
     let (signed, backend) = tokio::join!(
         Sdk::Python.ask("sign-many", &questions),
         Sdk::Python.backend(&secrets),
     );
-    let gateway = Gateway::start(&configuration(&backend.url())).await;
+    let gateway = Gateway::start(&configuration(&backend.url(), &routes())).await;
     let mut client = Client::connect(gateway.addr()).await;
     let mut send = async |signed: &Value, body: &str| {
         let mut request = Request::post("/discord/in").body(body.to_owned());
-        let headers: Vec<(String, String)> =
-            serde_json::from_value(signed["headers"].clone()).unwrap();
-        for (name, value) in headers {
+        for (name, value) in headers_of(signed) {
             request = request.header(&name, value);
         }
         client.request(&request).await
