@@ -118,7 +118,8 @@ pub struct Batch {
 /// How each attempt is signed anew.
 pub struct Signing {
     scheme: Scheme,
-    key: Key,
+    /// Each signs.
+    keys: Vec<Key>,
     terms: Terms,
 }
 
@@ -199,11 +200,15 @@ impl Signing {
     ///
     /// # Errors
     /// [`SigningError`] when no request could ever be signed, whatever the event.
-    pub fn new(scheme: Scheme, key: Key, terms: Terms) -> Result<Self, SigningError> {
+    pub fn new(scheme: Scheme, keys: Vec<Key>, terms: Terms) -> Result<Self, SigningError> {
         if scheme.needs_url() && terms.public_url.is_none() {
             return Err(SigningError::NoUrl);
         }
-        let signing = Self { scheme, key, terms };
+        let signing = Self {
+            scheme,
+            keys,
+            terms,
+        };
         let mut sample = Head {
             method: "POST".to_owned(),
             target: Bytes::from_static(b"/"),
@@ -229,7 +234,8 @@ impl Signing {
         at: Timestamp,
     ) -> Result<(), SignError> {
         let stamp = Stamp { at, id };
-        self.scheme.sign(&self.key, head, body, &stamp, &self.terms)
+        self.scheme
+            .sign_with(&self.keys, head, body, &stamp, &self.terms)
     }
 }
 

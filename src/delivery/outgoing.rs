@@ -379,7 +379,9 @@ mod tests {
             )
         };
         let deliver = Deliver {
-            sign: Some(Signing::new(scheme.clone(), key().unwrap(), Terms::default()).unwrap()),
+            sign: Some(
+                Signing::new(scheme.clone(), vec![key().unwrap()], Terms::default()).unwrap(),
+            ),
             transform: transform(r#"{"n": ${{ body.n }}}"#, Some("application/json")),
             ..deliver()
         };

@@ -34,6 +34,9 @@ pub enum SignError {
     /// The message asks for something that this request does not have, or has twice.
     #[error(transparent)]
     Input(#[from] Reason),
+    /// A place for one signature.
+    #[error("the provider writes one signature, so that one secret signs")]
+    OneKey,
     /// Half a key.
     #[error("a public key only verifies: signing needs its private key (PKCS#8, PEM)")]
     PublicKey,
@@ -93,6 +96,25 @@ impl Scheme {
         stamp: &Stamp<'_>,
         terms: &Terms,
     ) -> Result<(), SignError> {
+        self.sign_with(std::slice::from_ref(key), head, body, stamp, terms)
+    }
+
+    /// The same with several keys, each of which signs: where a secret is being rolled, who knows the old
+    /// one and who knows the new one verify the same request.
+    ///
+    /// # Errors
+    /// [`SignError`] as for one, or when the signature's place holds one alone.
+    pub fn sign_with<'b>(
+        &self,
+        keys: &[Key],
+        head: &mut Head,
+        body: impl Into<Body<'b>>,
+        stamp: &Stamp<'_>,
+        terms: &Terms,
+    ) -> Result<(), SignError> {
+        if keys.len() > 1 && !matches!(self.parts().parse, Parse::List(_)) {
+            return Err(SignError::OneKey);
+        }
         let draft = &mut Draft {
             head,
             body: body.into(),
@@ -102,7 +124,7 @@ impl Scheme {
             draft.settle();
         }
         let Some(path) = &self.parts().for_each else {
-            return self.sign_one(key, draft, stamp, terms);
+            return self.sign_one(keys, draft, stamp, terms);
         };
         let json = serde_json::from_slice(draft.body.bytes()).unwrap_or(Value::Null);
         let items = path.query_located(&json);
@@ -116,14 +138,14 @@ impl Scheme {
                 number,
                 pointer,
             });
-            self.sign_one(key, draft, stamp, terms)?;
+            self.sign_one(keys, draft, stamp, terms)?;
         }
         Ok(())
     }
 
     fn sign_one(
         &self,
-        key: &Key,
+        keys: &[Key],
         draft: &mut Draft<'_, '_>,
         stamp: &Stamp<'_>,
         terms: &Terms,
@@ -149,11 +171,30 @@ impl Scheme {
             draft.set(place, hash, terms)?;
         }
         if let Some(super::key::KeyId::Request(place)) = &parts.key.id
-            && let Some(id) = key.id()
+            && let Some(id) = keys.first().and_then(Key::id)
         {
             draft.set(place, id.to_owned(), terms)?;
         }
-        let signature = draft.read(terms, |request| {
+        let signatures = keys
+            .iter()
+            .map(|key| self.with_key(key, draft, stamp, terms));
+        let signatures: Vec<_> = signatures.collect::<Result<_, _>>()?;
+        let value = self.write(&signatures, timestamp.as_deref(), keys);
+        draft.set(&parts.place, value, terms)
+    }
+
+    /// The signature by one of the keys.
+    fn with_key(
+        &self,
+        key: &Key,
+        draft: &Draft<'_, '_>,
+        stamp: &Stamp<'_>,
+        terms: &Terms,
+    ) -> Result<String, SignError> {
+        let parts = self.parts();
+        let rule = parts.timestamp.as_ref();
+        let timestamp = rule.map(|rule| write_time(rule.unit, stamp.at));
+        draft.read(terms, |request| {
             let url = request.url().filter(|_| parts.message.needs_url());
             let url = url.map(|url| url::decoded(&url, parts));
             let field = parts.place.field();
@@ -166,9 +207,7 @@ impl Scheme {
                 listed: parts.header_with_time(),
             };
             self.signature(key, request, inputs, stamp)
-        })?;
-        let value = self.write(&signature, timestamp.as_deref(), key);
-        draft.set(&parts.place, value, terms)
+        })
     }
 
     fn signature(
@@ -199,13 +238,14 @@ impl Scheme {
         })
     }
 
-    /// The signature as it stands in its place.
-    fn write(&self, signature: &str, timestamp: Option<&str>, key: &Key) -> String {
+    /// The signatures as they stand in their place.
+    fn write(&self, signatures: &[String], timestamp: Option<&str>, keys: &[Key]) -> String {
+        let signature = signatures.first().map(String::as_str).unwrap_or_default();
         match &self.parts().parse {
             Parse::Whole => signature.to_owned(),
             Parse::Prefix(prefix) => format!("{prefix}{signature}"),
             Parse::List(list) | Parse::Sets { list, .. } => {
-                self.write_list(list, signature, timestamp, key)
+                self.write_list(list, signatures, timestamp, keys)
             }
             Parse::Positional { sep } => {
                 format!("{}{sep}{signature}", timestamp.unwrap_or_default())
@@ -216,15 +256,18 @@ impl Scheme {
     fn write_list(
         &self,
         list: &ListForm,
-        signature: &str,
+        signatures: &[String],
         timestamp: Option<&str>,
-        key: &Key,
+        keys: &[Key],
     ) -> String {
         let ListForm {
             item_sep, kv_sep, ..
         } = list;
-        let name = list.key.as_deref().or(key.id()).unwrap_or_default();
-        let signed = format!("{name}{kv_sep}{signature}");
+        let signed = signatures.iter().zip(keys).map(|(signature, key)| {
+            let name = list.key.as_deref().or(key.id()).unwrap_or_default();
+            format!("{name}{kv_sep}{signature}")
+        });
+        let signed = signed.collect::<Vec<_>>().join(item_sep);
         match (&self.parts().timestamp, timestamp) {
             (Some(rule), Some(time)) => match &rule.place {
                 TimestampPlace::Signature(name) => {

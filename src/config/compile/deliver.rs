@@ -244,7 +244,8 @@ impl Compiler<'_> {
             Some(raw::Profile::StandardWebhooks) => Profile::StandardWebhooks,
             Some(raw::Profile::Telegram) => Profile::Telegram,
             Some(raw::Profile::VkCallback) => {
-                let secret = value(&raw.sign).and_then(|sign| sign.secret.get());
+                let secrets = value(&raw.sign).and_then(|sign| sign.secret.get());
+                let secret = secrets.and_then(|list| list.iter().next()?.get());
                 self.secrets.extend(secret.cloned());
                 Profile::VkCallback {
                     secret: secret.cloned(),
@@ -334,14 +335,17 @@ impl Compiler<'_> {
             Some(field) => Some(self.whole_url(field)?),
             None => None,
         };
-        let secret = raw.secret.get()?;
-        self.secrets.push(secret.clone());
+        let mut secrets = Vec::new();
+        for field in raw.secret.get()? {
+            secrets.push(field.get()?.clone());
+        }
+        self.secrets.extend(secrets.iter().cloned());
         let options = value(&raw.options).map(options).unwrap_or_default();
         let terms = Terms {
             public_url,
             options,
         };
-        match sign_as(preset, secret, terms) {
+        match sign_as(preset, &secrets, terms) {
             Ok(signing) => Some(signing),
             Err(Unsigned::Key(error)) => {
                 let help = match error {
@@ -361,6 +365,9 @@ impl Compiler<'_> {
                         "add `public_url`, the URL by which the backend knows itself",
                     ),
                     SigningError::Sign(SignError::PublicKey) => (raw.secret.span, PRIVATE_KEY),
+                    SigningError::Sign(SignError::OneKey) => {
+                        (raw.secret.span, "write the one that the backend knows")
+                    }
                     SigningError::Sign(SignError::Place { .. } | SignError::Input(_)) => {
                         (span, "choose a provider that signs in a header")
                     }
@@ -488,15 +495,18 @@ enum Unsigned {
     Signing(SigningError),
 }
 
-/// The first way of a provider that this secret can sign; the reason against the first, if none.
-fn sign_as(preset: &Preset, secret: &Secret, terms: Terms) -> Result<Signing, Unsigned> {
+/// The first way of a provider that these secrets can sign; the reason against the first, if none.
+fn sign_as(preset: &Preset, secrets: &[Secret], terms: Terms) -> Result<Signing, Unsigned> {
     let mut first = None;
     for scheme in &preset.schemes {
-        let made = Key::new(scheme.parts().algorithm, &scheme.parts().key, secret)
-            .map_err(Unsigned::Key)
-            .and_then(|key| {
-                Signing::new(scheme.clone(), key, terms.clone()).map_err(Unsigned::Signing)
-            });
+        let parts = scheme.parts();
+        let keys = secrets
+            .iter()
+            .map(|secret| Key::new(parts.algorithm, &parts.key, secret))
+            .collect::<Result<Vec<_>, _>>();
+        let made = keys.map_err(Unsigned::Key).and_then(|keys| {
+            Signing::new(scheme.clone(), keys, terms.clone()).map_err(Unsigned::Signing)
+        });
         match made {
             Ok(signing) => return Ok(signing),
             Err(reason) => first = first.or(Some(reason)),

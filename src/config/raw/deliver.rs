@@ -125,8 +125,8 @@ pub struct Sign {
     /// The provider whose signature the backend knows (`hookgate providers`). Default: that of
     /// `profile`.
     pub provider: Option<Field<String>>,
-    /// The secret that the backend knows.
-    pub secret: Field<Secret>,
+    /// The secret that the backend knows; several while it is rolled, each of which then signs.
+    pub secret: Field<OneOrMany<Secret>>,
     /// The URL to sign, where the provider signs one.
     pub public_url: Option<Field<String>>,
     /// What else the provider signs (`hookgate providers NAME` says what).

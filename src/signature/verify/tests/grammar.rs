@@ -126,6 +126,38 @@ fn a_signature_fits_only_the_key_whose_name_stands_before_it() {
 }
 
 #[test]
+fn while_a_secret_is_rolled_both_sign_the_same_request() {
+    let scheme = Scheme::new(parts()).unwrap();
+    let both = keys(&scheme, &["new", "old"]);
+    let stamp = Stamp {
+        at: now(),
+        id: "msg_1",
+    };
+    let mut signed = head();
+    scheme
+        .sign_with(&both, &mut signed, BODY, &stamp, &Terms::default())
+        .unwrap();
+    let value = signed.headers.first("X-Signature").unwrap();
+    assert_eq!(value.windows(3).filter(|part| *part == b"v1=").count(), 2);
+    for (secret, expected) in [
+        ("new", Ok(0)),
+        ("old", Ok(0)),
+        ("older", Err("signature_mismatch")),
+    ] {
+        assert_eq!(judged(&verifier(parts(), &[secret]), &signed), expected);
+    }
+    let whole = SchemeParts {
+        message: message("{body}"),
+        timestamp: None,
+        parse: Parse::Whole,
+        ..parts()
+    };
+    let whole = Scheme::new(whole).unwrap();
+    let refused = whole.sign_with(&both, &mut signed, BODY, &stamp, &Terms::default());
+    assert_eq!(refused, Err(SignError::OneKey));
+}
+
+#[test]
 fn a_scheme_is_looked_at_only_when_the_request_asks_for_it() {
     let asked = SchemeParts {
         when: vec![(Place::Header("X-Alg".into()), "sha1".into())],
