@@ -19,7 +19,9 @@
 
 pub mod chunks;
 pub mod config;
+pub mod form;
 pub mod head;
+pub mod keys;
 pub mod proxy_protocol;
 pub mod query;
 pub mod router;

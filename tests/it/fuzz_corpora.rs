@@ -19,10 +19,12 @@ const UPDATE: &str = "UPDATE_EXPECTED";
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 10] = [
     ("chunks", fuzz::chunks::check),
     ("config", fuzz::config::check),
+    ("form", fuzz::form::check),
     ("head", fuzz::head::check),
+    ("keys", fuzz::keys::check),
     ("proxy_protocol", fuzz::proxy_protocol::check),
     ("query", fuzz::query::check),
     ("router", fuzz::router::check),
