@@ -19,6 +19,7 @@
 
 pub mod chunks;
 pub mod config;
+pub mod feed;
 pub mod head;
 pub mod proxy_protocol;
 pub mod query;

@@ -19,9 +19,10 @@ const UPDATE: &str = "UPDATE_EXPECTED";
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("chunks", fuzz::chunks::check),
     ("config", fuzz::config::check),
+    ("feed", fuzz::feed::check),
     ("head", fuzz::head::check),
     ("proxy_protocol", fuzz::proxy_protocol::check),
     ("query", fuzz::query::check),
