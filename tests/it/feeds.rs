@@ -413,3 +413,38 @@ async fn a_check_fetches_nothing() {
     assert_eq!(checked.code, Some(0), "{checked:?}");
     assert_eq!(publisher.count(), 0);
 }
+
+#[test]
+fn what_a_provider_publishes_is_one_feed_for_all_its_routes() {
+    let names = |routes: &str| -> Vec<String> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("hookgate.yaml");
+        let text = format!("backends: {{app: {{url: http://127.0.0.1:9}}}}\nroutes:\n{routes}");
+        std::fs::write(&path, text).expect("the file can be written");
+        let config = hookgate::config::load(&path).expect("the file has no fault");
+        let stranger = hookgate::event::ClientAddr::Ip([192, 0, 2, 1].into());
+        for route in &config.routes {
+            let is_let_in = route.addresses.check(stranger).is_ok();
+            assert_eq!(is_let_in, route.name == "open", "{}", route.name);
+        }
+        let feeds = config.feeds.iter();
+        feeds.map(|feed| feed.name().to_owned()).collect()
+    };
+    let route = |name: &str, provider: &str, allow: &str| {
+        format!(
+            "  {name}: {{webhook: {{path: /{name}, {allow} verify: {{provider: {provider}, \
+             secrets: [whsec_x]}}}}, deliver: {{to: app}}}}\n"
+        )
+    };
+    let some = [
+        route("a", "github", "allow: provider,"),
+        route("b", "github", "allow: [provider, 10.0.0.0/8],"),
+        route("c", "stripe", "allow: provider,"),
+    ];
+    assert_eq!(
+        names(&some.concat()),
+        ["provider.github", "provider.stripe"]
+    );
+    // A preset alone asks nobody.
+    assert!(names(&route("open", "github", "")).is_empty());
+}

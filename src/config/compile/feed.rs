@@ -10,9 +10,13 @@ use crate::config::raw::feed as raw;
 use crate::feed::pointer::Pointer;
 use crate::feed::{Feed, FeedError};
 use crate::ingress::ranges::{FeedRanges, OnMissing};
+use crate::signature::Preset;
+use crate::signature::preset::PublishedFeed;
 
 /// What stands before the name of a feed in a list of addresses.
 const PREFIX: &str = "feed.";
+/// What the names of feeds begin with that presets know.
+const PUBLISHED: &str = "provider.";
 const REFRESH: Duration = Duration::from_secs(6 * 60 * 60);
 
 impl Compiler<'_> {
@@ -23,6 +27,11 @@ impl Compiler<'_> {
             .is_none_or(|feeds| feeds.get().is_some());
         for (key, field) in value(&file.feeds).into_iter().flatten() {
             self.name(&key.name, key.span, "feed");
+            if key.name.starts_with(PUBLISHED) {
+                let message =
+                    format!("names with `{PUBLISHED}` are those of the providers' own feeds");
+                self.fault_with_help(key.span, message, "give the feed another name");
+            }
             let feed = self.feed(&key.name, field).map(Arc::new);
             self.feeds.push((key.name.clone(), feed));
         }
@@ -87,6 +96,42 @@ impl Compiler<'_> {
             }
         }
         (pointers.len() == list.len()).then_some(pointers)
+    }
+
+    /// Where a preset says that its provider publishes ranges: as good a feed as one of a file.
+    pub(super) fn published_feed(
+        &mut self,
+        name: &str,
+        field: &Field<raw::Feed>,
+    ) -> Option<PublishedFeed> {
+        self.feed(name, field)?;
+        let raw = field.get()?;
+        let pointers = value(&raw.pointer).into_iter().flatten();
+        Some(PublishedFeed {
+            url: raw.url.get()?.clone(),
+            pointers: pointers.filter_map(|field| field.get()).cloned().collect(),
+        })
+    }
+
+    /// The ranges that a route's provider publishes, if they change. All of its routes share them.
+    pub(super) fn feed_of(&mut self, preset: &Preset) -> Option<Arc<FeedRanges>> {
+        let published = preset.feed.as_ref()?;
+        let name = format!("{PUBLISHED}{}", preset.name);
+        if let Some(feed) = self.published.iter().find(|feed| feed.name() == name) {
+            return Some(feed.ranges().clone());
+        }
+        let pointers = published.pointers.iter().map(|text| text.parse());
+        let pointers: Vec<Pointer> = pointers.collect::<Result<_, _>>().ok()?;
+        let feed = Feed::new(&name, &published.url, pointers, REFRESH, OnMissing::Refuse).ok()?;
+        let ranges = feed.ranges().clone();
+        self.published.push(Arc::new(feed));
+        Some(ranges)
+    }
+
+    /// Every feed without a fault: those of the file, then those of providers that are in use.
+    pub(super) fn feeds_in_use(&mut self) -> Vec<Arc<Feed>> {
+        let written = self.feeds.drain(..).filter_map(|(_, feed)| feed);
+        written.chain(self.published.drain(..)).collect()
     }
 
     /// The ranges of the feed that an entry of `allow` names, if it names one.

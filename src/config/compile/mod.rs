@@ -93,6 +93,8 @@ struct Compiler<'a> {
     backends_known: bool,
     /// Every feed that is named, in the order of the file; `None` where it has faults of its own.
     feeds: Vec<(String, Option<Arc<Feed>>)>,
+    /// The feeds of providers that routes name.
+    published: Vec<Arc<Feed>>,
     /// Whether the file's `feeds` could be read; otherwise no name of one is called unknown.
     feeds_known: bool,
     /// Whether a listener asks clients for certificates.
@@ -122,6 +124,7 @@ impl<'a> Compiler<'a> {
             backends: HashMap::new(),
             backends_known: false,
             feeds: Vec::new(),
+            published: Vec::new(),
             feeds_known: false,
             certificates_asked: false,
             secrets: Vec::new(),
@@ -153,7 +156,7 @@ impl Compiler<'_> {
             log,
             store,
             backends,
-            feeds: self.feeds.drain(..).filter_map(|(_, feed)| feed).collect(),
+            feeds: self.feeds_in_use(),
             routes,
             sources: std::mem::take(&mut self.sources),
             gate,

@@ -300,13 +300,18 @@ impl Compiler<'_> {
                     .flatten()
                     .flat_map(|preset| preset.addresses.iter().copied())
                     .collect();
-                if published.is_empty() && presets.is_some() {
+                let of_presets = presets.into_iter().flatten();
+                let fetched: Vec<_> = of_presets
+                    .filter_map(|preset| self.feed_of(preset))
+                    .collect();
+                if published.is_empty() && fetched.is_empty() && presets.is_some() {
                     let help = "write the ranges themselves; `hookgate providers NAME` says where \
                                 the provider tells them";
                     let message = "no address ranges of this route's provider are known";
                     self.fault_with_help(word.span, message, help);
                 }
                 rule.allow.extend(published);
+                rule.feeds.extend(fetched);
             }
             if list.get().is_some_and(|fields| fields.is_empty()) {
                 let message = "`allow` is empty: nothing could ever be accepted";
