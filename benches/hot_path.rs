@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop where it fails")]
 
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +16,12 @@ use hookgate::event::{Head, Headers};
 use hookgate::ingress::dedup::memory::MemoryLedger;
 use hookgate::ingress::dedup::{DedupRule, KeySource, Recorded, Standing};
 use hookgate::ingress::head;
+use hookgate::ingress::ranges::{FeedRanges, Ranges};
 use hookgate::ingress::rate_limit::{LimitQuota, Limiter, LocalLimiter};
 use hookgate::ingress::router::{HostPattern, PathPattern, Router};
 use hookgate::metrics::Metrics;
 use hookgate::signature::place::Place;
+use ipnet::IpNet;
 
 const RAW: &str = "POST /hooks/route50 HTTP/1.1\r\nHost: hooks.example.com\r\n\
     User-Agent: GitHub-Hookshot/044aadd\r\nContent-Type: application/json\r\nAccept: */*\r\n\
@@ -93,6 +97,30 @@ fn stages(c: &mut Criterion) {
     });
 }
 
+/// As many ranges as a cloud publishes; what a hundred cost is told beside them.
+fn addresses(c: &mut Criterion) {
+    for count in [6_u32, 100, 10_000] {
+        let nets: Vec<IpNet> = (0..count)
+            .map(|n| {
+                let first = Ipv4Addr::from_bits((n + 1) << 16 | 0x100);
+                IpNet::new(first.into(), 24).unwrap()
+            })
+            .collect();
+        let feed = FeedRanges::default();
+        feed.replace(Arc::new(Ranges::new(nets.iter().copied())));
+        // In none of them: the most that a look costs.
+        let stranger: IpAddr = Ipv4Addr::from_bits((count / 2) << 16 | 0xff00).into();
+        c.bench_function(
+            &format!("address: not among {count} ranges of a feed"),
+            |b| b.iter(|| feed.contains(black_box(stranger))),
+        );
+        c.bench_function(
+            &format!("address: not among {count} ranges, each asked"),
+            |b| b.iter(|| nets.iter().any(|net| net.contains(&black_box(stranger)))),
+        );
+    }
+}
+
 fn dedup(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -138,5 +166,5 @@ fn request_head_without_headers() -> Head {
     }
 }
 
-criterion_group!(benches, stages, dedup);
+criterion_group!(benches, stages, addresses, dedup);
 criterion_main!(benches);

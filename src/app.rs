@@ -23,7 +23,7 @@ use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use tokio::sync::watch;
 
-use self::background::{Delivering, Drain, Polling, Replaying, Signals, Upkeep, Watch};
+use self::background::{Delivering, Drain, Feeding, Polling, Replaying, Signals, Upkeep, Watch};
 pub use self::socket::{ListenAddress, Socket};
 use crate::admin::api::Api;
 use crate::admin::live::{self, Live};
@@ -34,6 +34,7 @@ use crate::config::presets;
 use crate::config::{Config, ConfigFile, StoreSettings};
 use crate::delivery::retry::Death;
 use crate::dispatch::{Dispatcher, Plan};
+use crate::feed::Refresher;
 use crate::ingress::Route;
 use crate::ingress::dedup::memory::{KEYS_MAX, MemoryLedger};
 use crate::ingress::dedup::{DedupKey, DedupRule, Recorded};
@@ -115,6 +116,7 @@ pub struct App {
     reloader: Option<Arc<Reloader>>,
     replays: Option<Arc<Replays>>,
     keeping: Option<Keeping>,
+    feeds: Arc<Refresher>,
     clock: Arc<dyn Clock>,
 }
 
@@ -165,6 +167,13 @@ impl App {
             Some(settings) => Some(open(settings, clock.as_ref(), &metrics)?),
             None => None,
         };
+        let feeds = Arc::new(Refresher::new(
+            settings.as_ref().map(|settings| settings.folder.clone()),
+            clock.clone(),
+            metrics.clone(),
+            fastrand::f64,
+        ));
+        feeds.swap(config.feeds.clone());
         let mut plan = Plan::new(config.plan(), Roads::default());
         let roads = Roads::new(config.backends);
         resolve(&roads)?;
@@ -237,6 +246,7 @@ impl App {
                     dispatcher,
                     poller: poller.clone(),
                 },
+                feeds.clone(),
                 metrics,
                 clock.clone(),
             );
@@ -263,6 +273,7 @@ impl App {
                 readiness: readiness.clone(),
                 reloader: reloader.clone(),
                 poller,
+                feeds: feeds.clone(),
                 clock: clock.clone(),
                 api: Api::new(
                     tokens,
@@ -291,6 +302,7 @@ impl App {
             reloader,
             replays,
             keeping,
+            feeds,
             clock,
         })
     }
@@ -332,6 +344,9 @@ impl App {
                 progress: progress.clone(),
             },
         ));
+        let feeding = Feeding { feeds: self.feeds };
+        self.server
+            .add_service(background_service("feeds", feeding));
         let mut drain = Drain {
             metrics: self.metrics.clone(),
             limit: self.drain,

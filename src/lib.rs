@@ -9,6 +9,7 @@
 //! - [`delivery`] and [`outbound`]: what the backend gets, and how it is carried there
 //! - [`poll`]: providers that only answer polls, as if they sent webhooks
 //! - [`reload`]: a new file in place of the old one, while requests are in flight
+//! - [`feed`]: address ranges that others publish, fetched and kept fresh
 //! - [`store`] and [`dispatch`]: what was accepted, on disk until it has arrived
 //! - [`admin`]: metrics, health, and the API: the log of events, replays, pauses
 //! - [`cli`]: one file for each command
@@ -26,6 +27,7 @@ pub mod delivery;
 pub mod dispatch;
 pub mod event;
 pub mod expr;
+pub mod feed;
 pub mod inbox;
 pub mod ingress;
 pub mod metrics;

@@ -4,11 +4,13 @@
 //! the code. Nothing that a sender writes becomes a label.
 
 pub mod delivery;
+pub mod feeds;
 pub mod polls;
 
 use std::sync::Arc;
 
 use self::delivery::DeliveryMetrics;
+use self::feeds::FeedMetrics;
 use self::polls::PollMetrics;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -74,6 +76,8 @@ pub struct Metrics {
     pub delivery: DeliveryMetrics,
     /// The sources.
     pub polls: PollMetrics,
+    /// The feeds.
+    pub feeds: FeedMetrics,
 }
 
 impl Metrics {
@@ -186,6 +190,7 @@ impl Metrics {
             )?,
             delivery: DeliveryMetrics::new(&registry)?,
             polls: PollMetrics::new(&registry)?,
+            feeds: FeedMetrics::new(&registry)?,
             registry,
         };
         metrics

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, LoadError, ServerSettings, StoreSettings};
 use crate::delivery::retry::Death;
 use crate::dispatch::{Dispatcher, Plan};
+use crate::feed::Refresher;
 use crate::ingress::service::inbox::Inboxes;
 use crate::ingress::service::{Gateway, Snapshot};
 use crate::metrics::Metrics;
@@ -44,6 +45,7 @@ pub struct Reloader {
     started_with: Started,
     gateway: Arc<Gateway>,
     behind: Behind,
+    feeds: Arc<Refresher>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     status: Mutex<ReloadStatus>,
@@ -125,6 +127,7 @@ impl Reloader {
         started_with: Started,
         gateway: Arc<Gateway>,
         behind: Behind,
+        feeds: Arc<Refresher>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -140,6 +143,7 @@ impl Reloader {
             started_with,
             gateway,
             behind,
+            feeds,
             metrics,
             clock,
             status,
@@ -199,6 +203,8 @@ impl Reloader {
         if let Some(poller) = &self.behind.poller {
             poller.swap(config.sources);
         }
+        // Before requests see the new routes: their feeds have the lists that are known.
+        self.feeds.swap(config.feeds);
         self.gateway.swap(Snapshot {
             gate: config.gate,
             roads,

@@ -19,6 +19,7 @@
 
 pub mod chunks;
 pub mod config;
+pub mod feed;
 pub mod form;
 pub mod head;
 pub mod keys;

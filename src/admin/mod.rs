@@ -26,6 +26,7 @@ use serde_json::json;
 use self::api::Api;
 pub use self::operation::BASE;
 use crate::clock::Clock;
+use crate::feed::{self, Refresher};
 use crate::ingress::service::Gateway;
 use crate::ingress::service::desk::{Clerk, Question, Reply};
 use crate::metrics::Metrics;
@@ -67,6 +68,8 @@ pub struct Admin {
     pub reloader: Option<Arc<Reloader>>,
     /// Polls sources; `None` without a store.
     pub poller: Option<Arc<Poller>>,
+    /// Keeps feeds fresh.
+    pub feeds: Arc<Refresher>,
     /// Says how late deliveries are.
     pub clock: Arc<dyn Clock>,
     /// Answers what is asked below [`BASE`].
@@ -138,6 +141,7 @@ impl Admin {
             .dedup_keys
             .set(i64::try_from(keys).unwrap_or(i64::MAX));
         self.store_metrics();
+        self.feeds.observe();
         self.metrics
             .dedup_forgotten_early
             .set(i64::try_from(forgotten).unwrap_or(i64::MAX));
@@ -214,6 +218,9 @@ impl Admin {
             .store()
             .map(|store| json!({"trouble": store.usage().trouble}));
         let sources = self.poller.as_ref().map(|poller| self.sources(poller));
+        // A stale list is a list: told, and no reason to be unready.
+        let feeds: serde_json::Map<_, _> =
+            self.feeds.views().into_iter().map(feed_detail).collect();
         let detail = json!({
             "ready": ready,
             "draining": !ready,
@@ -221,6 +228,7 @@ impl Admin {
             "store": store,
             "backends": backends,
             "sources": sources,
+            "feeds": feeds,
         });
         let status = if ready {
             StatusCode::OK
@@ -250,6 +258,11 @@ impl Admin {
         };
         poller.sources().iter().map(one).collect()
     }
+}
+
+fn feed_detail(view: feed::View) -> (String, serde_json::Value) {
+    let detail = json!({"ranges": view.ranges, "age_seconds": view.age.as_secs()});
+    (view.name, detail)
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Vec<u8>> {

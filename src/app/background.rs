@@ -15,6 +15,7 @@ use crate::admin::replay::Replays;
 use crate::clock::Clock;
 use crate::config::StoreSettings;
 use crate::dispatch::Dispatcher;
+use crate::feed::Refresher;
 use crate::ingress::service::Gateway;
 use crate::metrics::Metrics;
 use crate::outbound::{self, Road};
@@ -209,6 +210,21 @@ impl BackgroundService for Polling {
         };
         self.poller.clone().run(stop).await;
         let _ = self.done.send(true);
+    }
+}
+
+/// Refreshes feeds, until the end.
+pub(super) struct Feeding {
+    pub(super) feeds: Arc<Refresher>,
+}
+
+#[async_trait]
+impl BackgroundService for Feeding {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let stop = async {
+            let _ = shutdown.wait_for(|stopping| *stopping).await;
+        };
+        self.feeds.clone().run(stop).await;
     }
 }
 

@@ -147,6 +147,9 @@ fn print_one(preset: &Preset) {
         let ranges: Vec<_> = preset.addresses.iter().map(ToString::to_string).collect();
         lines.push(("addresses", ranges.join(", ")));
     }
+    if let Some(feed) = &preset.feed {
+        lines.push(("ranges from", feed.url.clone()));
+    }
     lines.push(("documentation", preset.docs.clone()));
     if let Some(notes) = &preset.notes {
         lines.push(("notes", notes.clone()));
@@ -271,5 +274,6 @@ fn describe(preset: &Preset) -> serde_json::Value {
         "event_type": places(&preset.event_type),
         "handshakes": preset.handshakes.len(),
         "addresses": preset.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "feed": preset.feed.as_ref().map(|feed| json!({"url": feed.url, "pointer": feed.pointers})),
     })
 }

@@ -20,6 +20,7 @@ use super::{Outcome, style};
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config;
 use crate::event::{ClientAddr, Fingerprint, Head, Headers, Verdict};
+use crate::feed;
 use crate::ingress::Gate;
 use crate::ingress::gate::Judgement;
 use crate::signature::known_keys::KnownKeys;
@@ -83,6 +84,12 @@ impl Verify {
                 return Ok(ExitCode::FAILURE);
             }
         };
+        // Judged by the lists that the gateway has: they lie beside its store.
+        if let Some(store) = &config.store {
+            for one in &config.feeds {
+                feed::recall(one, &store.folder);
+            }
+        }
         let clock: Box<dyn Clock> = match self.now {
             Some(now) => Box::new(ManualClock::at(now)),
             None => Box::new(SystemClock),

@@ -26,6 +26,7 @@ use crate::app::ListenAddress;
 use crate::delivery::{Backend, Deliver, Mode};
 use crate::expr::Expander;
 use crate::expr::scoped::{Engine, Kind as LookupKind};
+use crate::feed::Feed;
 use crate::ingress::rate_limit::Limiters;
 use crate::ingress::service::{ConnectionLimits, Listener};
 use crate::ingress::{Gate, Route};
@@ -54,6 +55,8 @@ pub struct Config {
     pub store: Option<StoreSettings>,
     /// Every backend.
     pub backends: Vec<Arc<Backend>>,
+    /// Every feed, in the order of the file.
+    pub feeds: Vec<Arc<Feed>>,
     /// Every route, in the order of the file.
     pub routes: Vec<Arc<Route>>,
     /// Everything that is polled.

@@ -4,9 +4,11 @@
 //! is read from the right, and reading stops at the first hop that is not trusted.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::ranges::FeedRanges;
 use super::refusal::Refusal;
 use crate::event::{ClientAddr, Headers};
 
@@ -70,8 +72,10 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
 /// Which addresses a route accepts.
 #[derive(Debug, Clone, Default)]
 pub struct AddressRule {
-    /// If not empty, the only ranges that may send.
+    /// If there are any, or feeds, the only ranges that may send.
     pub allow: Vec<IpNet>,
+    /// Ranges that others publish, which may send, too.
+    pub feeds: Vec<Arc<FeedRanges>>,
     /// Ranges that may not send, whatever `allow` says.
     pub deny: Vec<IpNet>,
 }
@@ -83,12 +87,17 @@ impl AddressRule {
     /// [`Refusal::AddressDenied`], or [`Refusal::AddressUnknown`] when there is a rule and the
     /// client has no address to hold against it.
     pub fn check(&self, client: ClientAddr) -> Result<(), Refusal> {
-        if self.allow.is_empty() && self.deny.is_empty() {
+        let is_open = self.allow.is_empty() && self.feeds.is_empty();
+        if is_open && self.deny.is_empty() {
             return Ok(());
         }
         let ip = client.ip().ok_or(Refusal::AddressUnknown)?;
         let within = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&ip));
-        if within(&self.deny) || !(self.allow.is_empty() || within(&self.allow)) {
+        let may = || {
+            let in_a_feed = || self.feeds.iter().any(|feed| feed.contains(ip));
+            is_open || within(&self.allow) || in_a_feed()
+        };
+        if within(&self.deny) || !may() {
             return Err(Refusal::AddressDenied);
         }
         Ok(())
@@ -98,6 +107,7 @@ impl AddressRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingress::ranges::Ranges;
 
     fn ip(text: &str) -> ClientAddr {
         ClientAddr::Ip(text.parse().unwrap())
@@ -155,6 +165,7 @@ mod tests {
                 let rule = AddressRule {
                     allow: ranges(allow),
                     deny: ranges(deny),
+                    ..AddressRule::default()
                 };
                 assert_eq!(rule.check(client), expected);
             };
@@ -181,5 +192,28 @@ mod tests {
             ClientAddr::Unix,
             Err(Refusal::AddressUnknown),
         );
+    }
+    #[test]
+    fn a_feed_lets_its_own_addresses_in_and_no_others() {
+        let feed = Arc::new(FeedRanges::default());
+        let rule = AddressRule {
+            allow: ranges(&["10.0.0.0/8"]),
+            feeds: vec![feed.clone()],
+            deny: ranges(&["192.0.2.66/32"]),
+        };
+        let alone = AddressRule {
+            feeds: vec![feed.clone()],
+            ..AddressRule::default()
+        };
+        let denied = Err(Refusal::AddressDenied);
+        assert_eq!(rule.check(ip("10.0.0.1")), Ok(()));
+        assert_eq!(rule.check(ip("192.0.2.1")), denied);
+        assert_eq!(alone.check(ip("192.0.2.1")), denied);
+        assert_eq!(alone.check(ClientAddr::Unix), Err(Refusal::AddressUnknown));
+        feed.replace(Arc::new(Ranges::new(ranges(&["192.0.2.0/24"]))));
+        assert_eq!(rule.check(ip("192.0.2.1")), Ok(()));
+        assert_eq!(alone.check(ip("192.0.2.1")), Ok(()));
+        assert_eq!(rule.check(ip("192.0.2.66")), denied);
+        assert_eq!(alone.check(ip("10.0.0.1")), denied);
     }
 }

@@ -47,10 +47,21 @@ pub struct Preset {
     pub deadline: Option<Duration>,
     /// The address ranges it publishes; empty when it publishes none.
     pub addresses: Vec<IpNet>,
+    /// Where it publishes ranges that change.
+    pub feed: Option<PublishedFeed>,
     /// A secret of the right form, for samples.
     pub sample_secret: String,
     /// A realistic event.
     pub sample: Sample,
+}
+
+/// Where a provider publishes ranges, as its preset says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedFeed {
+    /// The URL.
+    pub url: String,
+    /// JSON pointers to the ranges; none = plain lines.
+    pub pointers: Vec<String>,
 }
 
 /// How a provider proves that a request is its own.

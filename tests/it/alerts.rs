@@ -174,6 +174,7 @@ async fn exported() -> Series {
 server: {listen: 127.0.0.1:0}
 admin: {listen: 127.0.0.1:0}
 backends: {app: {url: http://127.0.0.1:9}}
+feeds: {f: {url: 'http://127.0.0.1:9/'}}
 routes:
   r: {webhook: {path: /r}, deliver: {to: app, mode: queue}}
   p: {poll: {request: 'http://127.0.0.1:9/'}, deliver: {to: app}}

@@ -19,9 +19,10 @@ const UPDATE: &str = "UPDATE_EXPECTED";
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 11] = [
     ("chunks", fuzz::chunks::check),
     ("config", fuzz::config::check),
+    ("feed", fuzz::feed::check),
     ("form", fuzz::form::check),
     ("head", fuzz::head::check),
     ("keys", fuzz::keys::check),

@@ -16,6 +16,7 @@ mod connection_limits;
 mod crash;
 mod dedup;
 mod drain;
+mod feeds;
 mod full_disk;
 mod fuzz_corpora;
 mod handshakes;

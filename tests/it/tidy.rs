@@ -27,7 +27,7 @@ const LONG: [(&str, usize); 1] = [("tests/it/support/backend.rs", 650)];
 
 /// Which module may use which. A file belongs to the longest name that fits; a name that has no
 /// row here is no module. Stages never import `config`, and do not know each other's adapters.
-const IMPORTS: [(&str, &[&str]); 23] = [
+const IMPORTS: [(&str, &[&str]); 24] = [
     ("access", &["secret"]),
     (
         "app",
@@ -37,6 +37,7 @@ const IMPORTS: [(&str, &[&str]); 23] = [
             "config",
             "delivery",
             "dispatch",
+            "feed",
             "ingress::service",
             "ingress",
             "metrics",
@@ -55,6 +56,7 @@ const IMPORTS: [(&str, &[&str]); 23] = [
             "delivery",
             "dispatch",
             "event",
+            "feed",
             "ingress",
             "ingress::service",
             "metrics",
@@ -74,6 +76,7 @@ const IMPORTS: [(&str, &[&str]); 23] = [
             "config",
             "delivery",
             "event",
+            "feed",
             "ingress",
             "outbound",
             "poll",
@@ -92,6 +95,7 @@ const IMPORTS: [(&str, &[&str]); 23] = [
             "delivery",
             "event",
             "expr",
+            "feed",
             "inbox",
             "ingress",
             "ingress::service",
@@ -114,6 +118,8 @@ const IMPORTS: [(&str, &[&str]); 23] = [
     ),
     ("event", &[]),
     ("expr", &["secret"]),
+    // It fetches as polls do, and shows the door ranges; no stage knows where they come from.
+    ("feed", &["clock", "ingress", "metrics", "poll"]),
     // It reads the log for others, and knows no request.
     ("inbox", &["clock", "secret", "store"]),
     (
@@ -157,6 +163,7 @@ const IMPORTS: [(&str, &[&str]); 23] = [
             "config",
             "delivery",
             "dispatch",
+            "feed",
             "ingress::service",
             "metrics",
             "outbound",
@@ -342,6 +349,7 @@ async fn the_readme_lists_every_metric_and_label() {
 server: {listen: 127.0.0.1:0}
 admin: {listen: 127.0.0.1:0}
 backends: {app: {url: http://127.0.0.1:9}}
+feeds: {f: {url: 'http://127.0.0.1:9/'}}
 routes:
   r: {webhook: {path: /r}, deliver: {to: app, mode: queue}}
   p: {poll: {request: 'http://127.0.0.1:9/'}, deliver: {to: app}}

@@ -92,6 +92,9 @@ fn besides(preset: &Preset) -> String {
     if !preset.addresses.is_empty() && preset.proof != Proof::Address {
         words.push("its addresses are known (`allow: provider`)".to_owned());
     }
+    if preset.feed.is_some() {
+        words.push("its addresses are fetched (`allow: provider`)".to_owned());
+    }
     words.dedup();
     words.join(", ")
 }

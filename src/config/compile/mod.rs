@@ -2,6 +2,7 @@
 
 mod backend;
 mod deliver;
+mod feed;
 mod inbox;
 mod limits;
 mod poll;
@@ -32,6 +33,7 @@ use super::yaml::Span;
 use super::{AdminSettings, Config, LogSettings, ServerSettings, Surroundings};
 use crate::delivery::Backend;
 use crate::expr::scoped::Engine;
+use crate::feed::Feed;
 use crate::ingress::Gate;
 use crate::ingress::Route;
 use crate::ingress::rate_limit::Limiters;
@@ -89,6 +91,12 @@ struct Compiler<'a> {
     backends: HashMap<String, Option<Arc<Backend>>>,
     /// Whether the file's `backends` could be read; otherwise no name of one is called unknown.
     backends_known: bool,
+    /// Every feed that is named, in the order of the file; `None` where it has faults of its own.
+    feeds: Vec<(String, Option<Arc<Feed>>)>,
+    /// The feeds of providers that routes name.
+    published: Vec<Arc<Feed>>,
+    /// Whether the file's `feeds` could be read; otherwise no name of one is called unknown.
+    feeds_known: bool,
     /// Whether a listener asks clients for certificates.
     certificates_asked: bool,
     /// Every secret of the file.
@@ -115,6 +123,9 @@ impl<'a> Compiler<'a> {
             hidden: Vec::new(),
             backends: HashMap::new(),
             backends_known: false,
+            feeds: Vec::new(),
+            published: Vec::new(),
+            feeds_known: false,
             certificates_asked: false,
             secrets: Vec::new(),
             sources: Vec::new(),
@@ -129,6 +140,7 @@ impl Compiler<'_> {
         let proxies = self.trusted_proxies(value(&file.server));
         let admin = self.admin(value(&file.admin), &server.listen);
         self.all_backends(file);
+        self.all_feeds(file);
         let routes = self.all_routes(file, proxies);
         // What is hidden is known when all secrets are.
         let log = self.log(value(&file.log));
@@ -144,6 +156,7 @@ impl Compiler<'_> {
             log,
             store,
             backends,
+            feeds: self.feeds_in_use(),
             routes,
             sources: std::mem::take(&mut self.sources),
             gate,

@@ -124,6 +124,10 @@ impl Compiler<'_> {
             refused,
             deadline: value(&file.deadline).map(|period| period.as_duration()),
             addresses,
+            feed: file
+                .feed
+                .as_ref()
+                .and_then(|field| self.published_feed(name, field)),
             sample_secret: sample
                 .and_then(|sample| value(&sample.secret))
                 .cloned()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::deliver::WayIn;
+use super::feed::is_feed;
 use super::{Compiler, value};
 use crate::config::decode::Field;
 use crate::config::raw::route as raw;
@@ -286,21 +287,31 @@ impl Compiler<'_> {
         let is_word = |field: &&Field<String>| field.get().is_some_and(|text| text == "provider");
         if let Some(list) = &webhook.allow {
             let fields = list.get().into_iter().flatten();
-            let (words, ranges): (Vec<_>, Vec<_>) = fields.partition(is_word);
+            let (feeds, others): (Vec<_>, Vec<_>) = fields.partition(|field| is_feed(field));
+            let (words, ranges): (Vec<_>, Vec<_>) = others.into_iter().partition(is_word);
             rule.allow = self.ranges(ranges);
+            rule.feeds = feeds
+                .into_iter()
+                .filter_map(|field| self.feed_named(field))
+                .collect();
             for word in words {
                 let published: Vec<_> = presets
                     .into_iter()
                     .flatten()
                     .flat_map(|preset| preset.addresses.iter().copied())
                     .collect();
-                if published.is_empty() && presets.is_some() {
+                let of_presets = presets.into_iter().flatten();
+                let fetched: Vec<_> = of_presets
+                    .filter_map(|preset| self.feed_of(preset))
+                    .collect();
+                if published.is_empty() && fetched.is_empty() && presets.is_some() {
                     let help = "write the ranges themselves; `hookgate providers NAME` says where \
                                 the provider tells them";
                     let message = "no address ranges of this route's provider are known";
                     self.fault_with_help(word.span, message, help);
                 }
                 rule.allow.extend(published);
+                rule.feeds.extend(fetched);
             }
             if list.get().is_some_and(|fields| fields.is_empty()) {
                 let message = "`allow` is empty: nothing could ever be accepted";
@@ -309,7 +320,13 @@ impl Compiler<'_> {
             }
         }
         if let Some(fields) = value(&webhook.deny) {
-            rule.deny = self.ranges(fields);
+            let (feeds, ranges): (Vec<_>, Vec<_>) = fields.iter().partition(|field| is_feed(field));
+            rule.deny = self.ranges(ranges);
+            for field in feeds {
+                let help = "write the ranges themselves, or name the feed in `allow`";
+                let message = "a feed says who may send, not who may not";
+                self.fault_with_help(field.span, message, help);
+            }
         }
         rule
     }

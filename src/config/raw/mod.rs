@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod deliver;
+pub mod feed;
 pub mod inbox;
 pub mod limits;
 pub mod poll;
@@ -35,6 +36,8 @@ pub struct File {
     pub secrets_dir: Option<Field<String>>,
     /// Where events are kept. Default: the folder `data` beside this file, if a route queues.
     pub store: Option<Field<store::Store>>,
+    /// Lists of address ranges that others publish, by name; `webhook.allow: [feed.NAME]` takes them.
+    pub feeds: Option<Field<Entries<feed::Feed>>>,
     /// The applications behind the gateway, by name.
     pub backends: Field<Entries<backend::Backend>>,
     /// Where events come from, how they are checked, where they go; by name.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::feed::Feed;
 use super::verify::{From, Scheme};
 use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::units::Period;
@@ -37,6 +38,8 @@ pub struct Provider {
     pub deadline: Option<Field<Period>>,
     /// The address ranges it publishes.
     pub addresses: Option<Field<OneOrMany<String>>>,
+    /// Where it publishes ranges that change.
+    pub feed: Option<Field<Feed>>,
     /// A realistic event.
     pub sample: Option<Field<Sample>>,
     /// Genuine requests, and what must be decided about them.

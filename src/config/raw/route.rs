@@ -51,8 +51,9 @@ pub struct Webhook {
     pub host: Option<Field<OneOrMany<String>>>,
     /// The methods. Default: POST, and GET where the provider's handshake needs it.
     pub methods: Option<Field<OneOrMany<String>>>,
-    /// Addresses or ranges that may send; `provider` for the ranges the provider publishes.
-    /// Default: all.
+    /// Addresses or ranges that may send; `provider` for the ranges the provider publishes
+    /// (which are fetched where they change),
+    /// `feed.NAME` for those of a list that is fetched (`feeds`). Default: all.
     pub allow: Option<Field<OneOrMany<String>>>,
     /// Addresses or ranges that may not send, whatever `allow` says.
     pub deny: Option<Field<OneOrMany<String>>>,
