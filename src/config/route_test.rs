@@ -87,17 +87,19 @@ impl RouteTest {
     pub fn run(&self, gate: &Gate, now: Timestamp) -> Vec<String> {
         let now = self.at.unwrap_or(now);
         let mut head = self.head.clone();
+        let mut body = self.body.clone().into_bytes();
         if let Some(sign) = &self.sign
-            && let Err(problem) = self.sign(&mut head, sign, gate, now)
+            && let Err(problem) = self.sign(&mut head, &mut body, sign, gate, now)
         {
             return vec![format!("cannot be signed: {problem}")];
         }
-        self.compare(&self.decide(gate, &head, now))
+        self.compare(&self.decide(gate, &head, &body, now))
     }
 
     fn sign(
         &self,
         head: &mut Head,
+        body: &mut Vec<u8>,
         sign: &SignSample,
         gate: &Gate,
         now: Timestamp,
@@ -125,7 +127,7 @@ impl RouteTest {
             .sign(
                 other.as_ref().unwrap_or(key),
                 head,
-                self.body.as_bytes(),
+                body,
                 &stamp,
                 check.verifier.terms(),
             )
@@ -170,8 +172,7 @@ impl RouteTest {
         problems
     }
 
-    fn decide(&self, gate: &Gate, head: &Head, now: Timestamp) -> Decision {
-        let body = self.body.as_bytes();
+    fn decide(&self, gate: &Gate, head: &Head, body: &[u8], now: Timestamp) -> Decision {
         let refused = |route: Option<&str>, refusal: &Refusal| Decision {
             verdict: Some(Verdict::Refused),
             route: route.map(str::to_owned),

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use hookgate::clock::{Clock, SystemClock};
 use hookgate::config::presets;
 use hookgate::event::{Head, Headers};
 use hookgate::secret::Secret;
@@ -17,7 +18,7 @@ use hookgate::signature::handshake::Require;
 use hookgate::signature::key::Key;
 use hookgate::signature::preset::Proof;
 use hookgate::signature::sign::Stamp;
-use jiff::Timestamp;
+
 use serde_json::json;
 
 use crate::support::backend::FakeBackend;
@@ -334,7 +335,7 @@ fn sign(preset: &Preset, head: &mut Head, body: &str) {
         })
         .unwrap();
     let stamp = Stamp {
-        at: Timestamp::now(),
+        at: SystemClock.now(),
         id: "msg_1",
     };
     let terms = preset_terms(preset);

@@ -274,6 +274,9 @@ fn value<T>(field: &Option<Field<T>>) -> Option<&T> {
     field.as_ref()?.get()
 }
 
+/// How many names a help lists.
+const LISTED_MAX: usize = 32;
+
 /// The nearest of `known` as a hint, or all of them.
 pub fn near(name: &str, known: &[&str]) -> String {
     let nearest = known
@@ -289,6 +292,12 @@ pub fn near(name: &str, known: &[&str]) -> String {
     match nearest {
         Some((_, candidate)) => format!("did you mean `{candidate}`?"),
         None if known.is_empty() => "there are none yet".to_owned(),
+        None if known.len() > LISTED_MAX => {
+            format!(
+                "none of the {} that are known is written like it",
+                known.len()
+            )
+        }
         None => format!("known are: {}", known.join(", ")),
     }
 }

@@ -1,6 +1,6 @@
 //! Compiles `webhook.verify`, and schemes written out.
 
-use super::{Compiler, value};
+use super::{Compiler, near, value};
 use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::raw::verify as raw;
 use crate::config::units::Period;
@@ -327,7 +327,9 @@ impl<'a> Compiler<'a> {
         let presets = self.presets;
         let found = presets.find(name);
         if found.is_none() {
-            self.unknown(field.span, "provider", name, presets.names());
+            let known: Vec<_> = presets.names().collect();
+            let help = format!("{}; `hookgate providers` lists them", near(name, &known));
+            self.fault_with_help(field.span, format!("there is no provider `{name}`"), help);
         }
         found
     }
