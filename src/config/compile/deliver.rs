@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::verify::options;
-use super::{Compiler, HEADER_SHAPE, near, value};
+use super::{Compiler, HEADER_SHAPE, value};
 use crate::config::decode::{OneOrMany, TextOr};
 use crate::config::raw::deliver as raw;
 use crate::config::units::Period;
@@ -326,9 +326,7 @@ impl Compiler<'_> {
             }
         };
         let Some(preset) = self.presets.find(name) else {
-            let known: Vec<_> = self.presets.names().collect();
-            let help = format!("{}; `hookgate providers` lists them", near(name, &known));
-            self.fault_with_help(span, format!("there is no provider `{name}`"), help);
+            self.no_provider(span, name);
             return None;
         };
         let public_url = match &raw.public_url {

@@ -236,6 +236,15 @@ impl Compiler<'_> {
         );
     }
 
+    fn no_provider(&mut self, span: Span, name: &str) {
+        let known: Vec<_> = self.presets.names().collect();
+        let mut help = near(name, &known);
+        if !help.ends_with('?') {
+            help += "; `hookgate providers` lists them";
+        }
+        self.fault_with_help(span, format!("there is no provider `{name}`"), help);
+    }
+
     fn ranges<'f>(&mut self, fields: impl IntoIterator<Item = &'f Field<String>>) -> Vec<IpNet> {
         let mut ranges = Vec::new();
         for field in fields {

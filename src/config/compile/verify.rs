@@ -1,6 +1,6 @@
 //! Compiles `webhook.verify`, and schemes written out.
 
-use super::{Compiler, near, value};
+use super::{Compiler, value};
 use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::raw::verify as raw;
 use crate::config::units::Period;
@@ -327,9 +327,7 @@ impl<'a> Compiler<'a> {
         let presets = self.presets;
         let found = presets.find(name);
         if found.is_none() {
-            let known: Vec<_> = presets.names().collect();
-            let help = format!("{}; `hookgate providers` lists them", near(name, &known));
-            self.fault_with_help(field.span, format!("there is no provider `{name}`"), help);
+            self.no_provider(field.span, name);
         }
         found
     }
