@@ -199,6 +199,9 @@ impl App {
             ledger,
             store.clone(),
         ));
+        if let Some(settings) = &settings {
+            gateway.keep_secrets_in(settings.folder.join("handshakes"));
+        }
         let keeping = store.zip(settings).map(|(store, settings)| Keeping {
             dispatcher: Arc::new(Dispatcher::new(
                 store.clone(),

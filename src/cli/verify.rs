@@ -181,7 +181,7 @@ fn judge(gate: &Gate, line: &str, clock: &dyn Clock) -> anyhow::Result<Line> {
         Err(refusal) => {
             decided.reason = Some(refusal.label());
         }
-        Ok(Judgement::Handshake(answer)) => {
+        Ok(Judgement::Handshake { answer, .. }) => {
             decided.verdict = Verdict::Handshake.label();
             decided.response = Some(json!({
                 "status": answer.status,

@@ -196,7 +196,7 @@ impl RouteTest {
             now,
         ) {
             Err(refusal) => refused(Some(&route.name), &refusal),
-            Ok(Judgement::Handshake(answer)) => Decision {
+            Ok(Judgement::Handshake { answer, .. }) => Decision {
                 verdict: Some(Verdict::Handshake),
                 route: Some(route.name.clone()),
                 status: Some(answer.status),

@@ -16,7 +16,7 @@ use crate::delivery::deliver::{Deliver, Mode};
 use crate::event::{ClientAddr, Fingerprint, Head};
 use crate::inbox::Inbox;
 use crate::secret::Secret;
-use crate::signature::handshake::Handshake;
+use crate::signature::handshake::{Effect, Handshake};
 use crate::signature::known_keys::KnownKeys;
 use crate::signature::place::Place;
 use crate::signature::reply::{Answer, Reply};
@@ -131,7 +131,12 @@ pub enum Judgement {
     /// It is an event and may be passed on.
     Event(Permit),
     /// It is a handshake, and this is the answer.
-    Handshake(Answer),
+    Handshake {
+        /// The answer.
+        answer: Answer,
+        /// What is to be done before.
+        effect: Option<Effect>,
+    },
 }
 
 /// All routes, behind one door.
@@ -240,7 +245,9 @@ impl Route {
                 .and_then(|check| check.verifier.signer());
             let key = signer.map(|(_, key)| key);
             let answer = handshake.answer(&request, self.verify_token.as_ref(), key);
-            return answer.map(Judgement::Handshake).map_err(Refusal::Handshake);
+            let answer = answer.map_err(Refusal::Handshake)?;
+            let effect = handshake.effect(&request).map_err(Refusal::Handshake)?;
+            return Ok(Judgement::Handshake { answer, effect });
         }
         let Some(check) = &self.check else {
             return Ok(Judgement::Event(Permit {

@@ -114,6 +114,9 @@ pub enum Refusal {
     /// A handshake that must not be answered.
     #[error("handshake: {0}")]
     Handshake(HandshakeRefusal),
+    /// What the provider's handshake asks for cannot be done now.
+    #[error("what the handshake asks for cannot be done: {0}")]
+    HandshakeFailed(String),
 }
 
 /// One row of the table.
@@ -160,6 +163,7 @@ impl Refusal {
             Self::Paused => row(503, "paused", Level::INFO),
             Self::StoreUnavailable(_) => row(503, "store_unavailable", Level::ERROR),
             Self::Handshake(_) => row(403, "handshake_refused", Level::WARN),
+            Self::HandshakeFailed(_) => row(502, "handshake_failed", Level::WARN),
         }
     }
 

@@ -4,6 +4,7 @@
 //! was configured, or holds a MAC of a plain word; what is repeated is short and is never HTML.
 
 use super::key::Key;
+use super::known_keys::is_allowed;
 use super::message::{Inputs, Message};
 use super::place::Place;
 use super::reply::{Answer, is_json};
@@ -34,6 +35,26 @@ pub struct Handshake {
     pub headers: Vec<(String, Message)>,
     /// The body of the answer.
     pub body: Message,
+    /// What is to be done before it is answered.
+    pub task: Option<Task>,
+}
+
+/// What a handshake asks to be done.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// To visit an address that stands in it, at one of these hosts; `*` stands for one label of a name.
+    Visit(Place, Vec<String>),
+    /// To keep a secret that stands in it.
+    Keep(Place),
+}
+
+/// A task with what it is about.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// This address is to be visited.
+    Visit(String),
+    /// This secret is to be kept.
+    Keep(Secret),
 }
 
 /// What authenticates a handshake.
@@ -48,7 +69,7 @@ pub enum Require {
 }
 
 /// Why a handshake is turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeRefusal {
     /// The token is missing or is another one.
     #[error("the verify token is not the configured one")]
@@ -56,6 +77,12 @@ pub enum HandshakeRefusal {
     /// A token is needed and none is configured.
     #[error("set `webhook.handshake.verify_token` to answer this handshake")]
     NotConfigured,
+    /// What is asked for would lead elsewhere.
+    #[error("what it asks to visit is missing, or is not one of the provider's addresses")]
+    Address,
+    /// A secret was brought before, and nobody may replace it from outside.
+    #[error("another secret was kept already: remove {0} to take a new one")]
+    Kept(String),
     /// The challenge is missing, too long, or holds characters that no challenge has.
     #[error("the challenge is missing or is no plain text of {ANSWER_BYTES_MAX} bytes at most")]
     Challenge,
@@ -89,6 +116,30 @@ impl Handshake {
     /// Whether a token must have been agreed on before it is answered.
     pub fn needs_token(&self) -> bool {
         matches!(self.require, Require::VerifyToken(_))
+    }
+
+    /// What is to be done before it is answered.
+    ///
+    /// # Errors
+    /// [`HandshakeRefusal`] when the request does not say what, or says what is not the provider's.
+    pub fn effect(&self, request: &Request<'_>) -> Result<Option<Effect>, HandshakeRefusal> {
+        let text = |place: &Place| {
+            let found = place.read(request).ok_or(HandshakeRefusal::Challenge)?;
+            let found = String::from_utf8_lossy(&found).into_owned();
+            let is_plain = !found.is_empty() && found.bytes().all(|byte| byte.is_ascii_graphic());
+            (is_plain && found.len() <= ANSWER_BYTES_MAX)
+                .then_some(found)
+                .ok_or(HandshakeRefusal::Challenge)
+        };
+        Ok(match &self.task {
+            None => None,
+            Some(Task::Keep(place)) => Some(Effect::Keep(Secret::new(text(place)?))),
+            Some(Task::Visit(place, hosts)) => {
+                let url = text(place).map_err(|_| HandshakeRefusal::Address)?;
+                let url = is_allowed(&url, hosts).then_some(url);
+                Some(Effect::Visit(url.ok_or(HandshakeRefusal::Address)?))
+            }
+        })
     }
 
     /// Makes the answer. The key is for those that prove that we have it.
@@ -151,4 +202,64 @@ fn may_hold(place: &Place, value: &str, request: &Request<'_>) -> bool {
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::{Head, Headers};
+
+    #[test]
+    fn a_task_is_about_the_providers_own_addresses_alone() {
+        let handshake = |task| Handshake {
+            method: "POST".to_owned(),
+            matches: Vec::new(),
+            present: Vec::new(),
+            absent: Vec::new(),
+            require: Require::Signature,
+            status: 200,
+            content_type: "text/plain".to_owned(),
+            headers: Vec::new(),
+            body: Message::literal(""),
+            task: Some(task),
+        };
+        let place = || Place::Json("$.a".parse().unwrap());
+        let visit = handshake(Task::Visit(place(), vec!["sns.*.example.com".to_owned()]));
+        let keep = handshake(Task::Keep(place()));
+        let head = Head {
+            method: "POST".into(),
+            target: Bytes::from_static(b"/"),
+            host: None,
+            headers: Headers::default(),
+        };
+        let effect = |one: &Handshake, value: &str| {
+            let body = format!(r#"{{"a": "{value}"}}"#);
+            one.effect(&Request::new(&head, body.as_bytes()))
+        };
+        let url = "https://sns.eu.example.com/?Action=ConfirmSubscription&Token=1";
+        assert!(matches!(effect(&visit, url), Ok(Some(Effect::Visit(to))) if to == url));
+        for url in [
+            "https://evil.example/",
+            "http://sns.eu.example.com/",
+            "",
+            "a b",
+        ] {
+            assert_eq!(
+                effect(&visit, url).err(),
+                Some(HandshakeRefusal::Address),
+                "{url}"
+            );
+        }
+        assert!(
+            matches!(effect(&keep, "s3cret"), Ok(Some(Effect::Keep(kept))) if kept.expose() == "s3cret")
+        );
+        for secret in ["", "a b", &"x".repeat(2000)] {
+            assert_eq!(
+                effect(&keep, secret).err(),
+                Some(HandshakeRefusal::Challenge)
+            );
+        }
+    }
 }

@@ -39,6 +39,9 @@ struct Case {
     answer: (u16, Option<&'static str>, &'static str),
 }
 
+/// Signed by [`sign`] with the key of the preset's sample, and its time set to now.
+const SNS_CONFIRMATION: &str = r#"{"Type":"SubscriptionConfirmation","MessageId":"165545c9-2a5c-472c-8df2-7ff2be2b3b1b","Token":"2336412f37","TopicArn":"arn:aws:sns:us-east-1:123456789012:hookgate","Message":"You have chosen to subscribe.","SubscribeURL":"https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=2336412f37","SignatureVersion":"2","SigningCertURL":"https://sns.us-west-2.amazonaws.com/SimpleNotificationService-f3ecfb7224c7233fe7bb5f59f96de52f.pem"}"#;
+
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
@@ -76,6 +79,8 @@ fn cases() -> Vec<Case> {
             header: Some(("X-Hook-Secret", "b537207f20cbfa02357cf448134da559")),
             ..post("asana", "", (200, None, ""))
         },
+        // Amazon's host is not reached from here: what is asked for was tried, and Amazon will try again.
+        post("aws_sns", SNS_CONFIRMATION, (502, None, "")),
         post(
             "azure_eventgrid",
             r#"[{"id":"2d1781af","eventType":"Microsoft.EventGrid.SubscriptionValidationEvent","data":{"validationCode":"512d38b6-c7b8-40c8-89fe-f46f9e9622b6"}}]"#,
@@ -154,6 +159,11 @@ fn cases() -> Vec<Case> {
                 ),
             )
         },
+        post(
+            "notion",
+            r#"{"verification_token":"secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"}"#,
+            (200, None, ""),
+        ),
         get("onfleet", "check=1a2b3c", (200, Some(TEXT), "1a2b3c")),
         post(
             "slack",
@@ -221,12 +231,16 @@ fn cases() -> Vec<Case> {
 #[tokio::test]
 async fn each_is_answered_as_its_provider_insists_and_no_backend_hears_of_it() {
     let backend = FakeBackend::start().await;
-    let gateway = Gateway::start(&configuration(&backend.url())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&configuration(&backend.url(), Some(&folder))).await;
     for case in cases() {
         let response = ask(&gateway, &case, true).await;
         let what = format!("{} {}: {response:?}", case.method, case.provider);
         let (status, content_type, body) = case.answer;
         assert_eq!((response.status, response.text()), (status, body), "{what}");
+        if status == 502 {
+            continue;
+        }
         assert_eq!(response.header("content-type"), content_type, "{what}");
         assert_eq!(
             response.header("x-content-type-options"),
@@ -243,12 +257,39 @@ async fn each_is_answered_as_its_provider_insists_and_no_backend_hears_of_it() {
         }
     }
     assert_eq!(backend.count(), 0);
+    let kept = |route: &str| std::fs::read_to_string(folder.path().join("handshakes").join(route));
+    assert_eq!(kept("asana").unwrap(), "b537207f20cbfa02357cf448134da559");
+    let token = "secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl";
+    assert_eq!(kept("notion").unwrap(), token);
+    assert!(!gateway.logs().join("\n").contains(token));
+    // The first is taken, and nobody replaces it from outside; the provider may ask again.
+    for (value, status) in [("another", 403), ("b537207f20cbfa02357cf448134da559", 200)] {
+        let request = Request::post("/asana").header("X-Hook-Secret", value);
+        let response = Client::connect(gateway.addr())
+            .await
+            .request(&request)
+            .await;
+        assert_eq!(response.status, status, "{value}");
+    }
+    assert_eq!(kept("asana").unwrap(), "b537207f20cbfa02357cf448134da559");
+}
+
+#[tokio::test]
+async fn what_a_handshake_brings_is_not_lost_where_nothing_can_keep_it() {
+    let backend = FakeBackend::start().await;
+    let gateway = Gateway::start(&configuration(&backend.url(), None)).await;
+    let request = Request::post("/asana").header("X-Hook-Secret", "b537207f20cbfa02");
+    let response = Client::connect(gateway.addr())
+        .await
+        .request(&request)
+        .await;
+    assert_eq!((response.status, response.text()), (502, ""));
 }
 
 #[tokio::test]
 async fn one_that_must_be_signed_is_refused_unsigned() {
     let backend = FakeBackend::start().await;
-    let gateway = Gateway::start(&configuration(&backend.url())).await;
+    let gateway = Gateway::start(&configuration(&backend.url(), None)).await;
     let mut refused = BTreeSet::new();
     for case in cases() {
         let preset = preset(case.provider);
@@ -269,6 +310,7 @@ async fn one_that_must_be_signed_is_refused_unsigned() {
         refused.insert(case.provider);
     }
     let expected = [
+        "aws_sns",
         "azure_eventgrid",
         "discord",
         "front",
@@ -310,11 +352,12 @@ async fn ask(gateway: &Gateway, case: &Case, signed: bool) -> Response {
         .handshakes
         .iter()
         .any(|one| one.method == case.method && matches!(one.require, Require::Signature));
+    let mut body = case.body.as_bytes().to_vec();
     if signed && is_signed && case.provider != "lark" {
-        sign(preset, &mut head, case.body);
+        sign(preset, &mut head, &mut body);
     }
     let target = String::from_utf8(head.target.to_vec()).unwrap();
-    let mut request = Request::new(case.method, &target).body(case.body);
+    let mut request = Request::new(case.method, &target).body(body);
     for header in head.headers.iter() {
         let name = String::from_utf8_lossy(&header.name).into_owned();
         request = request.header(&name, &header.value);
@@ -324,7 +367,7 @@ async fn ask(gateway: &Gateway, case: &Case, signed: bool) -> Response {
 }
 
 /// Signs a request as the provider would, by the scheme that its sample's secret fits.
-fn sign(preset: &Preset, head: &mut Head, body: &str) {
+fn sign(preset: &Preset, head: &mut Head, body: &mut Vec<u8>) {
     let secret = Secret::new(preset.sample_secret.clone());
     let mut schemes = preset.schemes.iter();
     let (scheme, key) = schemes
@@ -339,9 +382,7 @@ fn sign(preset: &Preset, head: &mut Head, body: &str) {
         id: "msg_1",
     };
     let terms = preset_terms(preset);
-    scheme
-        .sign(&key, head, body.as_bytes(), &stamp, &terms)
-        .unwrap();
+    scheme.sign(&key, head, body, &stamp, &terms).unwrap();
 }
 
 fn preset_terms(preset: &Preset) -> hookgate::signature::Terms {
@@ -355,9 +396,11 @@ fn preset(name: &str) -> &'static Preset {
     presets::builtin().unwrap().find(name).unwrap()
 }
 
-fn configuration(backend: &str) -> String {
+fn configuration(backend: &str, folder: Option<&tempfile::TempDir>) -> String {
+    let store = folder.map(|folder| format!("store: {{path: \"{}\"}}\n", folder.path().display()));
+    let store = store.unwrap_or_default();
     let mut yaml = format!(
-        "server: {{listen: \"127.0.0.1:0\"}}\nadmin: {{listen: \"off\"}}\n\
+        "server: {{listen: \"127.0.0.1:0\"}}\nadmin: {{listen: \"off\"}}\n{store}\
          backends: {{app: {{url: \"{backend}\"}}}}\nroutes:\n"
     );
     let providers: BTreeSet<_> = cases().iter().map(|case| case.provider).collect();

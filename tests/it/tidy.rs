@@ -139,6 +139,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
             "outbound",
             "redaction",
             "request_log",
+            "secret",
             "signature",
             "store",
             "web",

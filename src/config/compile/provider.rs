@@ -16,7 +16,7 @@ use crate::event::Headers;
 use crate::expr::scoped::Engine;
 use crate::ingress::rate_limit::Limiters;
 use crate::secret::Secret;
-use crate::signature::handshake::{Handshake, Require};
+use crate::signature::handshake::{Handshake, Require, Task};
 use crate::signature::message::Message;
 use crate::signature::place::Place;
 use crate::signature::preset::{Proof, Sample};
@@ -227,6 +227,15 @@ impl Compiler<'_> {
             self.header_place(key.span, &key.name)?;
             headers.push((key.name.clone(), self.message(field)?));
         }
+        let task = match (value(&rule.visit), &rule.keep) {
+            (Some(visit), _) => {
+                let hosts = visit.hosts.get()?.iter();
+                let hosts = hosts.filter_map(|field| field.get().cloned()).collect();
+                Some(Task::Visit(self.place(&visit.from)?, hosts))
+            }
+            (None, Some(field)) => Some(Task::Keep(self.place(field)?)),
+            (None, None) => None,
+        };
         let content_type = value(&rule.content_type)
             .cloned()
             .unwrap_or_else(|| "text/plain".to_owned());
@@ -243,6 +252,7 @@ impl Compiler<'_> {
             content_type,
             headers,
             body: self.message(&rule.body)?,
+            task,
         })
     }
 

@@ -165,9 +165,11 @@ impl Compiler<'_> {
                 }
             }
         }
-        if algorithms.is_empty() {
+        if raw.algorithms.get()?.is_empty() {
             let help = "write `algorithms: [HS256]`, as the provider has it";
             self.fault_with_help(raw.algorithms.span, "no algorithm is taken", help);
+        }
+        if algorithms.is_empty() {
             return None;
         }
         let audience = match &raw.audience {
@@ -346,7 +348,8 @@ fn contradiction(error: &SchemeError, raw: &raw::Scheme) -> (Option<Span>, &'sta
         ),
         SchemeError::BodyNotSigned => (
             message,
-            "write it as the provider signs it, like `message: \"{ts}.{body}\"`",
+            "write it as the provider signs it, like `message: \"{ts}.{body}\"`; where the provider \
+             signs a few fields only, add `unsigned_body: true`",
         ),
         SchemeError::BodyHashNotSigned { .. } => (
             raw.body_hash.as_ref().map(|field| field.span),

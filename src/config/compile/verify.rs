@@ -1,6 +1,6 @@
 //! Compiles `webhook.verify`, and schemes written out.
 
-use super::{Compiler, value};
+use super::{Compiler, near, value};
 use crate::config::decode::{Entries, Field, OneOrMany};
 use crate::config::raw::verify as raw;
 use crate::config::units::Period;
@@ -13,6 +13,7 @@ use crate::signature::key::{Key, KeyError};
 use crate::signature::preset::Proof;
 use crate::signature::reply::Reply;
 use crate::signature::request::Options;
+use crate::signature::verify::VerifierError;
 use crate::signature::{Preset, Scheme, Terms, Verifier};
 
 const REFUSED_STATUS: u16 = 401;
@@ -82,8 +83,22 @@ impl<'a> Compiler<'a> {
             public_url,
             options,
         };
+        if let Some(list) = &verify.options {
+            self.known_options(list, &schemes);
+        }
         let verifier = Verifier::with_certificates(schemes, rules, terms);
-        let verifier = self.try_at(span, verifier)?;
+        let verifier = match verifier {
+            Err(VerifierError::NoOption { name }) => {
+                let what = presets.iter().find_map(|preset| preset.options.get(&name));
+                let what = what.map(|what| format!(": {what}")).unwrap_or_default();
+                let message =
+                    format!("the signature covers `{name}`, and nobody says what that is");
+                let help = format!("write `options: {{{name}: …}}`{what}");
+                self.fault_with_help(span, message, help);
+                return None;
+            }
+            other => self.try_at(span, other)?,
+        };
         let mode = match value(&verify.enforce) {
             Some(false) => CheckMode::Observe,
             Some(true) | None => CheckMode::Enforce,
@@ -105,6 +120,20 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    /// An option that nothing asks for may be one that is mistyped.
+    fn known_options(&mut self, list: &Field<Entries<String>>, schemes: &[Keyed]) {
+        let options = schemes
+            .iter()
+            .flat_map(|(scheme, _)| scheme.parts().message.options());
+        let known: Vec<_> = options.collect();
+        for (key, _) in list.get().into_iter().flat_map(|entries| entries.iter()) {
+            if !known.contains(&key.name.as_str()) {
+                let message = format!("no scheme asks for the option `{}`", key.name);
+                self.fault_with_help(key.span, message, near(&key.name, &known));
+            }
+        }
+    }
+
     /// A provider whose requests prove nothing by themselves.
     fn without_signature(
         &mut self,
@@ -113,6 +142,12 @@ impl<'a> Compiler<'a> {
         span: Span,
     ) -> Option<Check<'a>> {
         let title = &preset.title;
+        if let Proof::Unsupported(reason) = &preset.proof {
+            let message = format!("{title} cannot be verified here: {}", reason.trim());
+            let help = format!("`hookgate providers {}` says more", preset.name);
+            self.fault_with_help(span, message, help);
+            return None;
+        }
         let secrets = verify.secrets.as_ref().map(|field| field.span);
         let tolerance = verify.tolerance.as_ref().map(|field| field.span);
         for (name, span) in [("secrets", secrets), ("tolerance", tolerance)] {
@@ -121,20 +156,11 @@ impl<'a> Compiler<'a> {
                 self.fault_with_help(span, message, format!("take `{name}` away"));
             }
         }
-        match &preset.proof {
-            Proof::Nothing if value(&verify.enforce) != Some(&false) => {
-                let message = format!("{title} proves nothing: anybody can send what it sends");
-                let help = "write `enforce: false` to say that you know, and let the backend ask the \
+        if preset.proof == Proof::Nothing && value(&verify.enforce) != Some(&false) {
+            let message = format!("{title} proves nothing: anybody can send what it sends");
+            let help = "write `enforce: false` to say that you know, and let the backend ask the \
                             provider for what an event names";
-                self.fault_with_help(span, message, help);
-            }
-            Proof::Unsupported(reason) => {
-                let message = format!("{title} cannot be verified here: {}", reason.trim());
-                let help = "`hookgate providers NAME` says more; a `scheme` written out may help";
-                self.fault_with_help(span, message, help);
-                return None;
-            }
-            Proof::Scheme | Proof::Address | Proof::Nothing => {}
+            self.fault_with_help(span, message, help);
         }
         Some(Check {
             check: None,

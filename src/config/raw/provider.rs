@@ -113,10 +113,24 @@ pub struct HandshakeRule {
     pub status: Option<Field<u16>>,
     /// The media type of the answer. Default: text/plain.
     pub content_type: Option<Field<String>>,
+    /// An address in it that is to be visited before it is answered.
+    pub visit: Option<Field<Visit>>,
+    /// A secret in it that is to be kept for the operator.
+    pub keep: Option<Field<From>>,
     /// Headers of the answer, in the words of a scheme's message.
     pub headers: Option<Field<Entries<String>>>,
     /// The body of the answer, in the words of a scheme's message.
     pub body: Field<String>,
+}
+
+/// An address that is to be visited.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Visit {
+    /// Where it stands.
+    pub from: Field<From>,
+    /// The hosts that it may be at; `*` stands for one label of a name.
+    pub hosts: Field<OneOrMany<String>>,
 }
 
 /// What authenticates a handshake.

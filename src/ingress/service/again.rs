@@ -50,7 +50,7 @@ impl Gateway {
         let judgement = self.keys.judge(route, &old.head, &old.body, None, at).await;
         let permit = match judgement.map_err(|refusal| refusal.to_string())? {
             Judgement::Event(permit) => permit,
-            Judgement::Handshake(_) => return Err("it is a handshake".to_owned()),
+            Judgement::Handshake { .. } => return Err("it is a handshake".to_owned()),
         };
         let rule = route.dedup.as_ref().filter(|_| permit.observed().is_none());
         let key = rule.map_or(Ok(None), |rule| rule.key_of(&old.head, &old.body));

@@ -242,9 +242,18 @@ impl<'a> Exchange<'a> {
                     written,
                 )
             }
-            Ok(Judgement::Handshake(answer)) => {
-                let written = self.write_answer(session, &answer).await;
-                (self.handshake(&admitted, answer.status), written)
+            Ok(Judgement::Handshake { answer, effect }) => {
+                match self.gateway.carry_out(&route.name, effect).await {
+                    Ok(()) => {
+                        let written = self.write_answer(session, &answer).await;
+                        (self.handshake(&admitted, answer.status), written)
+                    }
+                    Err(refusal) => {
+                        let written = self.write_refusal(session, &refusal).await;
+                        let client = admitted.client;
+                        (Outcome::refused(Some(route), client, &refusal), written)
+                    }
+                }
             }
             Ok(Judgement::Event(permit)) => {
                 self.accept(session, head, &body, &admitted, permit, known)

@@ -116,6 +116,17 @@ impl Keys {
         }
     }
 
+    /// Visits an address, for nothing but that it was visited.
+    pub(super) async fn visit(&self, url: &str) -> Result<(), String> {
+        let Ok(_permit) = self.fetches.try_acquire() else {
+            return Err("too many addresses are being visited".to_owned());
+        };
+        let visited = timeout(WAIT_MAX, self.get(url)).await;
+        visited
+            .map_err(|_| "it does not answer".to_owned())?
+            .map(drop)
+    }
+
     async fn get(&self, url: &str) -> Result<Bytes, String> {
         let client = self.client.get_or_init(|| web::client(WAIT_MAX).ok());
         let client = client.as_ref().ok_or("TLS cannot be set up")?;

@@ -11,6 +11,7 @@ mod arrival;
 pub mod desk;
 pub mod door;
 mod durable;
+mod effects;
 mod exchange;
 mod handoff;
 pub mod inbox;
@@ -23,7 +24,8 @@ pub mod tls;
 mod wrapped;
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -118,6 +120,8 @@ pub struct Gateway {
     swapped: Notify,
     slots: Arc<Slots>,
     keys: Keys,
+    /// Where secrets that handshakes bring are kept.
+    kept: OnceLock<PathBuf>,
 }
 
 impl Gateway {
@@ -150,6 +154,7 @@ impl Gateway {
             swapped: Notify::new(),
             slots: Arc::default(),
             keys: Keys::default(),
+            kept: OnceLock::new(),
         }
     }
 
