@@ -39,4 +39,3 @@ pub mod request_log;
 pub mod secret;
 pub mod signature;
 pub mod store;
-pub mod web;

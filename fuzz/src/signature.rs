@@ -374,30 +374,23 @@ fn time(unit: TimeUnit, text: &str) -> Option<Timestamp> {
 fn with_everything() -> Party {
     let header = |name: &str| Place::Header(name.to_owned());
     let message = "{method}\n{path}\n{url}\n{ts}\n{id}\n{header:x-tenant}\n{query:q}\n{body}";
+    let algorithm = Algorithm::Hmac(Hash::Sha512);
     let scheme = Scheme::new(SchemeParts {
-        place: header("X-Signature"),
         parse: Parse::List(ListForm {
             item_sep: ";".into(),
             kv_sep: "=".into(),
             key: Some("s".into()),
         }),
         encoding: Encoding::Base64Url,
-        algorithm: Algorithm::Hmac(Hash::Sha512),
         key: key_rule(KeyEncoding::Base64),
         message: Message::parse(message).unwrap(),
-        unsigned_body: false,
-        jwt: None,
-        when: Vec::new(),
-        for_each: None,
-        body_hash: None,
-        absent: None,
         url_port: UrlPort::Either,
-        url_decode: Vec::new(),
         id: Some(header("X-Id")),
         timestamp: Some(time_rule(
             TimestampPlace::Request(header("X-Time")),
             TimeUnit::Rfc3339,
         )),
+        ..SchemeParts::of_body(header("X-Signature"), algorithm)
     })
     .unwrap();
     let mut head = own_head("/in?q=a%20b&r=1");
@@ -423,25 +416,14 @@ fn with_everything() -> Party {
 fn in_query_and_body() -> Party {
     let query = |name: &str| Place::Query(name.to_owned());
     let parts = SchemeParts {
-        place: query("sig"),
-        parse: Parse::Whole,
-        encoding: Encoding::Hex,
-        algorithm: Algorithm::Hmac(Hash::Sha1),
         key: key_rule(KeyEncoding::Hex),
         message: Message::parse("{ts}\n{id}\n{query:q}\n{json:$.n}\n{body}").unwrap(),
-        unsigned_body: false,
-        jwt: None,
-        when: Vec::new(),
-        for_each: None,
-        body_hash: None,
-        absent: None,
-        url_port: UrlPort::AsWritten,
-        url_decode: Vec::new(),
         id: Some(Place::Json("$.id".parse().unwrap())),
         timestamp: Some(time_rule(
             TimestampPlace::Request(query("t")),
             TimeUnit::Milliseconds,
         )),
+        ..SchemeParts::of_body(query("sig"), Algorithm::Hmac(Hash::Sha1))
     };
     let secret = Secret::new("000102030405060708090a0b0c0d0e0f");
     let body = r#"{"id": "e1", "n": 1.5}"#.to_owned();

@@ -123,6 +123,11 @@ impl Message {
         grammar::parse(text).map(Self)
     }
 
+    /// The body and nothing else.
+    pub fn body() -> Self {
+        Self(vec![Segment::Body])
+    }
+
     /// A text that asks for nothing.
     pub fn literal(text: &str) -> Self {
         match text {

@@ -159,6 +159,28 @@ pub struct SchemeParts {
 }
 
 impl SchemeParts {
+    /// A signature of the body alone, in hexadecimal, by the text of the secret.
+    pub fn of_body(place: Place, algorithm: Algorithm) -> Self {
+        Self {
+            place,
+            parse: Parse::Whole,
+            encoding: Encoding::Hex,
+            algorithm,
+            key: KeyRule::plain(),
+            message: Message::body(),
+            unsigned_body: false,
+            jwt: None,
+            when: Vec::new(),
+            for_each: None,
+            body_hash: None,
+            absent: None,
+            url_port: UrlPort::AsWritten,
+            url_decode: Vec::new(),
+            id: None,
+            timestamp: None,
+        }
+    }
+
     /// The header with the time, where that stands in one.
     pub(super) fn header_with_time(&self) -> Option<&str> {
         match &self.timestamp.as_ref()?.place {

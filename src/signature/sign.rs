@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::algorithm::Algorithm;
 use super::form;
 use super::jwt;
-use super::key::{Key, Material};
+use super::key::{Key, KeyId, Material};
 use super::message::Inputs;
 use super::place::{Place, names};
 use super::reason::Reason;
@@ -170,14 +170,14 @@ impl Scheme {
             let hash = hex::encode(Sha256::digest(draft.body.bytes()));
             draft.set(place, hash, terms)?;
         }
-        if let Some(super::key::KeyId::Request(place)) = &parts.key.id
+        if let Some(KeyId::Request(place)) = &parts.key.id
             && let Some(id) = keys.first().and_then(Key::id)
         {
             draft.set(place, id.to_owned(), terms)?;
         }
         let signatures = keys
             .iter()
-            .map(|key| self.with_key(key, draft, stamp, terms));
+            .map(|key| self.with_key(key, draft, stamp, timestamp.as_deref(), terms));
         let signatures: Vec<_> = signatures.collect::<Result<_, _>>()?;
         let value = self.write(&signatures, timestamp.as_deref(), keys);
         draft.set(&parts.place, value, terms)
@@ -189,17 +189,16 @@ impl Scheme {
         key: &Key,
         draft: &Draft<'_, '_>,
         stamp: &Stamp<'_>,
+        timestamp: Option<&str>,
         terms: &Terms,
     ) -> Result<String, SignError> {
         let parts = self.parts();
-        let rule = parts.timestamp.as_ref();
-        let timestamp = rule.map(|rule| write_time(rule.unit, stamp.at));
         draft.read(terms, |request| {
             let url = request.url().filter(|_| parts.message.needs_url());
             let url = url.map(|url| url::decoded(&url, parts));
             let field = parts.place.field();
             let inputs = Inputs {
-                timestamp: timestamp.as_deref().map(str::as_bytes),
+                timestamp: timestamp.map(str::as_bytes),
                 id: Some(stamp.id.as_bytes()),
                 url: url.as_deref().map(str::as_bytes),
                 key: Some(key),

@@ -12,10 +12,9 @@ use hookgate::event::{Head, Headers};
 use hookgate::secret::Secret;
 use hookgate::signature::algorithm::{Algorithm, EcdsaForm};
 use hookgate::signature::key::{Key, KeyEncoding, KeyRule};
-use hookgate::signature::message::Message;
 use hookgate::signature::place::Place;
 use hookgate::signature::public_key::PublicForm;
-use hookgate::signature::scheme::{Encoding, Parse, SchemeParts, UrlPort};
+use hookgate::signature::scheme::{Encoding, SchemeParts};
 use hookgate::signature::sign::Stamp;
 use hookgate::signature::{Scheme, Terms};
 use jiff::Timestamp;
@@ -78,26 +77,14 @@ const CERTIFICATE: &str =
 
 /// The signature of [`BODY`].
 fn signature(algorithm: Algorithm, private: &str) -> String {
+    let place = Place::Header("X-Signature".into());
     let scheme = Scheme::new(SchemeParts {
-        place: Place::Header("X-Signature".into()),
-        parse: Parse::Whole,
         encoding: Encoding::Base64,
-        algorithm,
         key: KeyRule {
             encoding: KeyEncoding::Public(PublicForm::Pem),
             ..KeyRule::plain()
         },
-        message: Message::parse("{body}").unwrap(),
-        unsigned_body: false,
-        jwt: None,
-        when: Vec::new(),
-        for_each: None,
-        body_hash: None,
-        absent: None,
-        url_port: UrlPort::AsWritten,
-        url_decode: Vec::new(),
-        id: None,
-        timestamp: None,
+        ..SchemeParts::of_body(place, algorithm)
     });
     let scheme = scheme.unwrap();
     let key = Key::new(algorithm, &scheme.parts().key, &Secret::new(private)).unwrap();

@@ -27,7 +27,7 @@ const LONG: [(&str, usize); 1] = [("tests/it/support/backend.rs", 650)];
 
 /// Which module may use which. A file belongs to the longest name that fits; a name that has no
 /// row here is no module. Stages never import `config`, and do not know each other's adapters.
-const IMPORTS: [(&str, &[&str]); 24] = [
+const IMPORTS: [(&str, &[&str]); 23] = [
     ("access", &["secret"]),
     (
         "app",
@@ -137,12 +137,12 @@ const IMPORTS: [(&str, &[&str]); 24] = [
             "ingress",
             "metrics",
             "outbound",
+            "poll",
             "redaction",
             "request_log",
             "secret",
             "signature",
             "store",
-            "web",
         ],
     ),
     // It watches the commits of the store.
@@ -175,7 +175,6 @@ const IMPORTS: [(&str, &[&str]); 24] = [
     ("secret", &[]),
     ("signature", &["event", "secret"]),
     ("store", &["event", "secret"]),
-    ("web", &[]),
 ];
 
 /// Where Pingora's types may appear.

@@ -36,7 +36,7 @@ impl Compiler<'_> {
         let key = self.key_rule(value(&raw.key));
         let message = match &raw.message {
             Some(field) => self.message(field),
-            None => self.try_at(field.span, Message::parse("{body}")),
+            None => Some(Message::body()),
         };
         let id = match &raw.id {
             Some(field) => field.get().and_then(|id| self.place(&id.from)).map(Some),

@@ -1,10 +1,11 @@
 //! Fetches the public keys that providers publish, when a judgement lacks one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
@@ -12,10 +13,10 @@ use tokio::time::timeout;
 use crate::event::{Fingerprint, Head};
 use crate::ingress::gate::{Judgement, Route};
 use crate::ingress::refusal::Refusal;
+use crate::poll::fetch::{FetchRules, Fetcher, HostPattern, Origin, Redirects, Request, UrlFault};
 use crate::signature::algorithm::Algorithm;
 use crate::signature::known_keys::KnownKeys;
 use crate::signature::{Reason, Verifier};
-use crate::web;
 
 /// How long a request waits for a key.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -31,7 +32,6 @@ const FAILED_MAX: usize = 256;
 /// The keys of providers: those that are known, and the way to the others.
 pub(super) struct Keys {
     known: Arc<KnownKeys>,
-    client: OnceLock<Option<web::Client>>,
     fetches: Semaphore,
     failed: Mutex<HashMap<String, Timestamp>>,
     /// One fetch at a time of each address; the others wait for it.
@@ -42,7 +42,6 @@ impl Default for Keys {
     fn default() -> Self {
         Self {
             known: Arc::default(),
-            client: OnceLock::new(),
             fetches: Semaphore::new(FETCHES_MAX),
             failed: Mutex::default(),
             under_way: Mutex::default(),
@@ -128,25 +127,19 @@ impl Keys {
     }
 
     async fn get(&self, url: &str) -> Result<Bytes, String> {
-        let client = self.client.get_or_init(|| web::client(WAIT_MAX).ok());
-        let client = client.as_ref().ok_or("TLS cannot be set up")?;
-        let request = client.get(url).send().await;
-        let mut answer = request.map_err(|error| error.without_url().to_string())?;
-        if answer.status() != http::StatusCode::OK {
-            return Err(format!("it answers {}", answer.status()));
+        let fetcher = fetcher(url)?;
+        let request = Request {
+            method: Method::GET,
+            url: url.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        let answer = fetcher.fetch(request).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(format!("it answers {status}")),
         }
-        let mut text = BytesMut::new();
-        while let Some(piece) = answer
-            .chunk()
-            .await
-            .map_err(|error| error.without_url().to_string())?
-        {
-            if text.len() + piece.len() > BYTES_MAX {
-                return Err(format!("it is longer than {BYTES_MAX} bytes"));
-            }
-            text.extend_from_slice(&piece);
-        }
-        Ok(text.freeze())
     }
 
     async fn is_left_alone(&self, url: &str, now: Timestamp) -> bool {
@@ -162,6 +155,26 @@ impl Keys {
             failed.insert(url.to_owned(), now);
         }
     }
+}
+
+/// What asks one address, which the file or a provider's preset has named.
+fn fetcher(url: &str) -> Result<Fetcher, String> {
+    let origin: Origin = url.parse().map_err(|fault: UrlFault| fault.to_string())?;
+    let host: HostPattern = origin
+        .host()
+        .parse()
+        .map_err(|_| "it has no host".to_owned())?;
+    let fetcher = Fetcher::new(FetchRules {
+        origins: vec![origin],
+        trusted_hosts: vec![host],
+        redirects: Redirects::None,
+        body_bytes_max: BYTES_MAX,
+        unpacked_bytes_max: BYTES_MAX,
+        timeout: WAIT_MAX,
+        connect_timeout: WAIT_MAX,
+        ..FetchRules::default()
+    });
+    fetcher.map_err(|error| error.to_string())
 }
 
 /// The key that a judgement lacked.

@@ -33,32 +33,21 @@ fn head() -> Head {
 
 /// A scheme like Stripe's, to be varied.
 fn parts() -> SchemeParts {
+    let place = Place::Header("X-Signature".into());
     SchemeParts {
-        place: Place::Header("X-Signature".into()),
         parse: Parse::List(ListForm {
             item_sep: ",".into(),
             kv_sep: "=".into(),
             key: Some("v1".into()),
         }),
-        encoding: Encoding::Hex,
-        algorithm: Algorithm::Hmac(Hash::Sha256),
-        key: KeyRule::plain(),
         message: Message::parse("{ts}.{body}").unwrap(),
-        unsigned_body: false,
-        jwt: None,
-        when: Vec::new(),
-        for_each: None,
-        body_hash: None,
-        absent: None,
-        url_port: UrlPort::AsWritten,
-        url_decode: Vec::new(),
-        id: None,
         timestamp: Some(TimestampRule {
             place: TimestampPlace::Signature("t".into()),
             unit: TimeUnit::Seconds,
             max_past: Some(std::time::Duration::from_secs(300)),
             max_future: Some(std::time::Duration::from_secs(300)),
         }),
+        ..SchemeParts::of_body(place, Algorithm::Hmac(Hash::Sha256))
     }
 }
 
