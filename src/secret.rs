@@ -6,9 +6,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use constant_time_eq::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 /// A secret text: a signing key, a token, a password.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Secret {
     pub fn matches(&self, presented: &[u8]) -> bool {
         let ours = Sha256::digest(self.expose().as_bytes());
         let theirs = Sha256::digest(presented);
-        ours.ct_eq(&theirs).into()
+        constant_time_eq(&ours, &theirs)
     }
 }
 

@@ -5,6 +5,10 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::digest::DynDigest;
 use sha2::{Sha256, Sha384, Sha512};
+use smallvec::SmallVec;
+
+/// The bytes of a signature: those of a MAC fit without an allocation.
+pub(super) type TagBytes = SmallVec<[u8; 64]>;
 
 /// The ways to authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,7 +141,7 @@ impl Hash {
     }
 }
 
-/// A keyed MAC of one algorithm; cloned for each request.
+/// A keyed MAC of one algorithm.
 #[derive(Clone)]
 pub enum MacKey {
     /// HMAC-MD5.
@@ -164,25 +168,28 @@ impl MacKey {
         }
     }
 
-    /// Takes a piece of the message.
-    pub(super) fn update(&mut self, piece: &[u8]) {
+    /// The tag over the pieces that `feed` hands out.
+    ///
+    /// # Errors
+    /// What `feed` says.
+    pub(super) fn tag<E>(
+        &self,
+        feed: impl FnOnce(Take<'_>) -> Result<(), E>,
+    ) -> Result<TagBytes, E> {
         match self {
-            Self::Md5(mac) => mac.update(piece),
-            Self::Sha1(mac) => mac.update(piece),
-            Self::Sha256(mac) => mac.update(piece),
-            Self::Sha384(mac) => mac.update(piece),
-            Self::Sha512(mac) => mac.update(piece),
+            Self::Md5(mac) => tag(mac.clone(), feed),
+            Self::Sha1(mac) => tag(mac.clone(), feed),
+            Self::Sha256(mac) => tag(mac.clone(), feed),
+            Self::Sha384(mac) => tag(mac.clone(), feed),
+            Self::Sha512(mac) => tag(mac.clone(), feed),
         }
     }
+}
 
-    /// The tag over everything taken.
-    pub(super) fn tag(self) -> Vec<u8> {
-        match self {
-            Self::Md5(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha256(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha384(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha512(mac) => mac.finalize().into_bytes().to_vec(),
-        }
-    }
+/// Takes one piece of a message.
+type Take<'t> = &'t mut dyn FnMut(&[u8]);
+
+fn tag<E>(mut mac: impl Mac, feed: impl FnOnce(Take<'_>) -> Result<(), E>) -> Result<TagBytes, E> {
+    feed(&mut |piece| mac.update(piece))?;
+    Ok(TagBytes::from_slice(&mac.finalize().into_bytes()))
 }

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use constant_time_eq::constant_time_eq;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::algorithm::Algorithm;
 use super::key::{BASE64, Key, KeyError, Material};
@@ -207,7 +207,7 @@ impl Claims<'_> {
             Encoding::Base64 | Encoding::Base64Url => BASE64.decode(stated).ok(),
         };
         let is_same =
-            stated.is_some_and(|stated| stated.ct_eq(&Sha256::digest(request.body())[..]).into());
+            stated.is_some_and(|stated| constant_time_eq(&stated, &Sha256::digest(request.body())));
         is_same
             .then_some(())
             .ok_or(Reason::BodyHashMismatch { place })
@@ -220,7 +220,7 @@ impl Claims<'_> {
         })?;
         let url = request.url().unwrap_or_default();
         let is_same = hex::decode(stated)
-            .is_ok_and(|stated| stated.ct_eq(&Sha256::digest(url.as_bytes())[..]).into());
+            .is_ok_and(|stated| constant_time_eq(&stated, &Sha256::digest(url.as_bytes())));
         is_same
             .then_some(())
             .ok_or(Reason::UrlHashMismatch { place })

@@ -210,9 +210,9 @@ impl Key {
     }
 
     /// A MAC of this hash, if it is one.
-    pub(super) fn mac(&self, hash: Hash) -> Option<MacKey> {
+    pub(super) fn mac(&self, hash: Hash) -> Option<&MacKey> {
         match &self.material {
-            Material::Mac(mac) if mac.hash() == hash => Some(MacKey::clone(mac)),
+            Material::Mac(mac) if mac.hash() == hash => Some(mac),
             _ => None,
         }
     }

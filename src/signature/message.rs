@@ -7,6 +7,8 @@ mod grammar;
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::algorithm::Hash;
@@ -37,7 +39,7 @@ enum Segment {
     Option(String),
     HeadersIn(String),
     Value(Place),
-    Mac(Hash, Written, Place),
+    Mac(Box<Response>),
     Group(Vec<Segment>),
 }
 
@@ -46,6 +48,24 @@ enum Segment {
 enum Written {
     Hex,
     Base64,
+}
+
+/// What may be answered with a MAC of it.
+#[derive(Debug, Clone, Copy)]
+enum Challenge {
+    /// Letters, digits and what stands in base64: no JSON text and no form with two fields.
+    Word,
+    /// 20 to 32 hexadecimal digits, where the event itself is such a word.
+    Hex,
+}
+
+/// A MAC of a challenge, in the answer to a handshake.
+#[derive(Debug, Clone)]
+struct Response {
+    hash: Hash,
+    written: Written,
+    challenge: Challenge,
+    place: Place,
 }
 
 /// A text made of literals and pieces of a request.
@@ -328,7 +348,7 @@ impl Segment {
             Self::Option(name) => request.option(name).map(|text| text.as_bytes().into()),
             Self::HeadersIn(list) => headers_in(request, list, inputs.listed)?.map(Cow::Owned),
             Self::Value(place) => read_once(place, request)?,
-            Self::Mac(hash, written, place) => mac(*hash, *written, place, request, inputs)?,
+            Self::Mac(response) => response.read(request, inputs)?,
             Self::Group(segments) => Some(read_group(segments, request, inputs)?),
         };
         found.ok_or_else(|| PieceError::Missing(self.describe()))
@@ -357,7 +377,8 @@ impl Segment {
             Self::SortedJson(_) => "JSON object".into(),
             Self::Option(name) => format!("option `{name}`"),
             Self::HeadersIn(list) => format!("header {list}"),
-            Self::Value(place) | Self::Mac(_, _, place) => place.describe(),
+            Self::Value(place) => place.describe(),
+            Self::Mac(response) => response.place.describe(),
             Self::Literal(_)
             | Self::Body
             | Self::BodySha256
@@ -453,33 +474,40 @@ fn headers_in(
 /// The longest text that a MAC is made over for a handshake; challenges have 20 to 50 characters.
 const CHALLENGE_BYTES_MAX: usize = 64;
 
-/// A MAC of what a provider has sent. Only over a plain word: no event is one, so that nobody learns the
-/// signature of an event from it.
-fn mac<'r>(
-    hash: Hash,
-    written: Written,
-    place: &Place,
-    request: &Request<'_>,
-    inputs: Inputs<'_>,
-) -> Result<Option<Cow<'r, [u8]>>, PieceError> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    let key = inputs.key.and_then(|key| key.mac(hash));
-    let (Some(word), Some(mut mac)) = (read_once(place, request)?, key) else {
-        return Ok(None);
-    };
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=+/.".contains(byte);
-    if word.len() > CHALLENGE_BYTES_MAX || !word.iter().all(is_plain) {
-        return Ok(None);
+impl Challenge {
+    /// Whether nobody learns the signature of an event from the MAC of this text.
+    fn admits(self, text: &[u8]) -> bool {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=+/.".contains(byte);
+        match self {
+            Self::Word => text.len() <= CHALLENGE_BYTES_MAX && text.iter().all(is_plain),
+            Self::Hex => (20..=32).contains(&text.len()) && text.iter().all(u8::is_ascii_hexdigit),
+        }
     }
-    mac.update(&word);
-    let tag = mac.tag();
-    let text = match written {
-        Written::Hex => hex::encode(tag),
-        Written::Base64 => STANDARD.encode(tag),
-    };
-    Ok(Some(text.into_bytes().into()))
+}
+
+impl Response {
+    fn read<'r>(
+        &self,
+        request: &'r Request<'_>,
+        inputs: Inputs<'_>,
+    ) -> Result<Option<Cow<'r, [u8]>>, PieceError> {
+        let key = inputs.key.and_then(|key| key.mac(self.hash));
+        let (Some(text), Some(mac)) = (read_once(&self.place, request)?, key) else {
+            return Ok(None);
+        };
+        if !self.challenge.admits(&text) {
+            return Ok(None);
+        }
+        let tag = mac.tag(|take| {
+            take(&text);
+            Ok::<_, PieceError>(())
+        })?;
+        let text = match self.written {
+            Written::Hex => hex::encode(tag),
+            Written::Base64 => STANDARD.encode(tag),
+        };
+        Ok(Some(text.into_bytes().into()))
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,14 @@
 use std::borrow::Cow;
 
 use serde_json_path::JsonPath;
+use smallvec::SmallVec;
 
 use super::form;
 use super::message::{Inputs, Message};
 use super::request::Request;
+
+/// The values in a place: nearly always one.
+pub type Values<'r> = SmallVec<[Cow<'r, [u8]>; 2]>;
 
 /// Where a value stands in a request.
 #[derive(Debug, Clone)]
@@ -49,7 +53,7 @@ impl Place {
     }
 
     /// Every value there: a header may be repeated, and so may a parameter.
-    pub fn read_all<'r>(&'r self, request: &'r Request<'_>) -> Vec<Cow<'r, [u8]>> {
+    pub fn read_all<'r>(&'r self, request: &'r Request<'_>) -> Values<'r> {
         match self {
             Self::Header(name) => request
                 .head()
@@ -69,7 +73,7 @@ impl Place {
                 .map(Cow::Owned)
                 .collect(),
             Self::Json(_) => self.read(request).into_iter().collect(),
-            Self::Form(name) => form_values(request, name),
+            Self::Form(name) => form_values(request, name).into(),
             Self::FormJson(name, path) => form_values(request, name)
                 .iter()
                 .filter_map(|json| Request::new(request.head(), json).json_text(path))

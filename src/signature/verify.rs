@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
+use constant_time_eq::constant_time_eq;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use smallvec::{SmallVec, smallvec};
 
-use super::algorithm::{Algorithm, MacKey};
+use super::algorithm::{Algorithm, TagBytes};
 use super::certificate::CertificateRule;
 use super::found::{Found, Signature, Tag, malformed, read_one};
 use super::jwt;
@@ -235,7 +236,8 @@ fn judge_one(
     now: Timestamp,
 ) -> Result<usize, Reason> {
     let parts = scheme.parts();
-    let all = Found::all(scheme, request)?;
+    let values = parts.place.read_all(request);
+    let all = Found::all(scheme, request, &values)?;
     let is_absent = |place: &Place| place.read(request).is_none();
     let holds = |(place, value): &(Place, String)| {
         let found = place.read_all(request);
@@ -266,17 +268,13 @@ fn judge_found(
     let parts = scheme.parts();
     let secret = match parts.algorithm {
         Algorithm::Static => {
-            let presented: Vec<_> = found
-                .signatures
-                .iter()
-                .map(|one| one.text.clone())
-                .collect();
+            let presented: Vec<_> = found.signatures.iter().map(|one| one.text).collect();
             match_token(keys, &presented)
         }
         Algorithm::Basic => {
             let presented = after_word(found, "basic");
             let decoded = presented.iter().filter_map(|text| BASE64.decode(text).ok());
-            let decoded: Vec<_> = decoded.map(Cow::Owned).collect();
+            let decoded: Vec<_> = decoded.collect();
             check_any(&decoded, found, "not `Basic` with base64")?;
             match_token(keys, &decoded)
         }
@@ -332,20 +330,19 @@ impl Furthest {
     }
 }
 
-fn match_token(keys: &[Key], presented: &[Cow<'_, [u8]>]) -> Option<usize> {
+fn match_token(keys: &[Key], presented: &[impl AsRef<[u8]>]) -> Option<usize> {
     keys.iter().position(|key| match &key.material {
-        Material::Plain(secret) => presented.iter().any(|text| secret.matches(text)),
+        Material::Plain(secret) => presented.iter().any(|text| secret.matches(text.as_ref())),
         _ => false,
     })
 }
 
 /// The rest after an authentication word such as `Basic`, in any case.
-fn after_word<'a>(found: &'a Found<'_>, word: &str) -> Vec<Cow<'a, [u8]>> {
-    let rest = |signature: &'a Signature<'_>| {
+fn after_word<'v>(found: &Found<'v>, word: &str) -> Vec<&'v [u8]> {
+    let rest = |signature: &Signature<'v>| {
         let (start, rest) = signature.text.split_at_checked(word.len())?;
         let rest = rest.strip_prefix(b" ")?.trim_ascii();
-        (start.eq_ignore_ascii_case(word.as_bytes()) && !rest.is_empty())
-            .then_some(Cow::Borrowed(rest))
+        (start.eq_ignore_ascii_case(word.as_bytes()) && !rest.is_empty()).then_some(rest)
     };
     found.signatures.iter().filter_map(rest).collect()
 }
@@ -373,7 +370,7 @@ fn match_jwt(
             what: found.place.describe(),
         });
     }
-    jwt::check(scheme, rule, keys, &token.text, request, now)
+    jwt::check(scheme, rule, keys, token.text, request, now)
 }
 
 fn match_signature(
@@ -381,7 +378,7 @@ fn match_signature(
     keys: &[Key],
     request: &Request<'_>,
     found: &Found<'_>,
-    tags: &[Tag],
+    tags: &[Tag<'_>],
     now: Timestamp,
 ) -> Result<Option<usize>, Reason> {
     let named = match &scheme.parts().key.id {
@@ -400,10 +397,11 @@ fn match_signature(
     };
     let ways = Ways::new(scheme, request);
     for (index, key) in keys.iter().enumerate().filter(|(_, key)| is_named(key)) {
-        let is_its_own = |tag: &&Tag| tag.key_id.is_none() || tag.key_id.as_deref() == key.id();
-        let tags: Vec<_> = tags.iter().filter(is_its_own).collect();
+        let id = key.id().map(str::as_bytes);
+        let is_its_own = |tag: &&Tag<'_>| tag.key_id.is_none() || tag.key_id == id;
+        let tags = tags.iter().filter(is_its_own);
         for inputs in ways.inputs(found, key) {
-            if fits(scheme, key, request, inputs, &tags, now)? {
+            if fits(scheme, key, request, inputs, tags.clone(), now)? {
                 return Ok(Some(index));
             }
         }
@@ -415,19 +413,20 @@ fn match_signature(
 struct Ways<'s> {
     scheme: &'s Scheme,
     /// `None` stands for a message without the URL, or a request without one.
-    urls: Vec<Option<String>>,
+    urls: SmallVec<[Option<String>; 2]>,
     field: Option<String>,
 }
 
 impl<'s> Ways<'s> {
     fn new(scheme: &'s Scheme, request: &Request<'_>) -> Self {
         let parts = scheme.parts();
-        let url = request.url().filter(|_| parts.message.needs_url());
+        let needs_url = parts.message.needs_url();
+        let url = needs_url.then(|| request.url()).flatten();
         Self {
             scheme,
             urls: match url {
                 Some(url) => url::written(&url, parts).into_iter().map(Some).collect(),
-                None => vec![None],
+                None => smallvec![None],
             },
             field: parts.place.field(),
         }
@@ -452,7 +451,11 @@ impl<'s> Ways<'s> {
 impl Scheme {
     /// The time of the first signature in a request, as it is written there.
     pub fn timestamp(&self, request: &Request<'_>) -> Option<String> {
-        let found = Found::all(self, request).ok()?.into_iter().next()?;
+        let values = self.parts().place.read_all(request);
+        let found = Found::all(self, request, &values)
+            .ok()?
+            .into_iter()
+            .next()?;
         String::from_utf8(found.timestamp?.into_owned()).ok()
     }
 
@@ -464,7 +467,8 @@ impl Scheme {
     pub fn signed_texts(&self, key: &Key, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Reason> {
         let mut texts = Vec::new();
         let ways = Ways::new(self, request);
-        for found in Found::all(self, request)? {
+        let values = self.parts().place.read_all(request);
+        for found in Found::all(self, request, &values)? {
             for inputs in ways.inputs(&found, key) {
                 texts.push(render(self, request, inputs)?);
             }
@@ -474,15 +478,15 @@ impl Scheme {
 }
 
 /// Whether one of the signatures is one that this key makes.
-fn fits(
+fn fits<'t>(
     scheme: &Scheme,
     key: &Key,
     request: &Request<'_>,
     inputs: Inputs<'_>,
-    tags: &[&Tag],
+    mut tags: impl Iterator<Item = &'t Tag<'t>> + Clone,
     now: Timestamp,
 ) -> Result<bool, Reason> {
-    let tags_max = tags.iter().take(PUBLIC_SIGNATURES_MAX);
+    let tags_max = tags.clone().take(PUBLIC_SIGNATURES_MAX);
     let one_of = |public: &PublicKey, message: &[u8]| {
         let mut tags = tags_max.clone();
         tags.any(|tag| public.verifies(message, &tag.bytes))
@@ -501,7 +505,7 @@ fn fits(
             })?
         }
         _ => match compute(scheme, key, request, inputs)? {
-            Some(expected) => tags.iter().any(|tag| tag.bytes.ct_eq(&expected).into()),
+            Some(expected) => tags.any(|tag| constant_time_eq(&tag.bytes, &expected)),
             None => false,
         },
     })
@@ -523,7 +527,7 @@ fn body_hash<'r>(place: &'r Place, request: &'r Request<'_>) -> Result<BodyHash<
 impl BodyHash<'_> {
     fn check(&self, request: &Request<'_>) -> Result<(), Reason> {
         let stated = hex::decode(&self.text).unwrap_or_default();
-        if stated.ct_eq(&Sha256::digest(request.body())[..]).into() {
+        if constant_time_eq(&stated, &Sha256::digest(request.body())) {
             Ok(())
         } else {
             Err(Reason::BodyHashMismatch {
@@ -558,22 +562,19 @@ pub(super) fn compute(
     key: &Key,
     request: &Request<'_>,
     inputs: Inputs<'_>,
-) -> Result<Option<Vec<u8>>, Reason> {
+) -> Result<Option<TagBytes>, Reason> {
     let message = &scheme.parts().message;
     Ok(match &key.material {
         Material::Mac(mac) => {
-            let mut mac = MacKey::clone(mac);
-            message
-                .feed(request, inputs, |piece| mac.update(piece))
-                .map_err(refused)?;
-            Some(mac.tag())
+            let tag = mac.tag(|take| message.feed(request, inputs, take));
+            Some(tag.map_err(refused)?)
         }
         Material::Hash(hash, _) => {
             let mut hash = hash.begin();
             message
                 .feed(request, inputs, |piece| hash.update(piece))
                 .map_err(refused)?;
-            Some(hash.finalize().into_vec())
+            Some(hash.finalize().into_vec().into())
         }
         Material::Plain(_)
         | Material::Public(_)

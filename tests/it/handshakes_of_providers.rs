@@ -95,6 +95,15 @@ fn cases() -> Vec<Case> {
             header: Some(("WebHook-Request-Origin", "eventgrid.azure.net")),
             ..post("azure_eventgrid", "", (200, None, ""))
         },
+        get(
+            "braintree",
+            "bt_challenge=20f9f8ed05f77439fe955c977e4c8a53",
+            (
+                200,
+                Some(TEXT),
+                "hookgate_sample_public_key|c69cb7d8f567d122136cfe156fe6ca397b0dd54a",
+            ),
+        ),
         post(
             "discord",
             r#"{"id":"2","type":1}"#,

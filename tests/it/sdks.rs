@@ -224,6 +224,7 @@ async fn outbound(sdk: Sdk) {
         preset: party.preset,
         secret: party.secret,
         public_url: None,
+        options: &[],
         more: "",
     };
     let routes: Vec<_> = Party::of(sdk).map(route).collect();

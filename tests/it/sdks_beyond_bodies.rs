@@ -200,6 +200,7 @@ fn routes() -> Vec<Route> {
             preset: party.preset,
             secret,
             public_url: party.signs_url().then(|| party.public_url()),
+            options: &[],
             more: "",
         })
     };

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::support::client::Request;
 use crate::support::sdk::{
-    Age, Change, ED25519, Judged, OTHER_ED25519, OTHER_P256, P256, Pair, Route, STALE_AFTER, Sdk,
-    Signed, Trip, Verdicts, headers_for, judge, key, shared, travel,
+    Age, Change, ED25519, Judged, OTHER_ED25519, OTHER_P256, OTHER_RSA, P256, Pair, RSA, Route,
+    STALE_AFTER, Sdk, Signed, Trip, Verdicts, headers_for, judge, key, shared, travel,
 };
 use Change::{Field, Header, Method, Target, Text, Url, Without};
 
@@ -67,6 +67,11 @@ const MEETING: &str = concat!(
 );
 const MAILS: &str =
     "[{\"sg_event_id\":\"evt_1\",\"event\":\"delivered\",\"text\":\"Zażółć 🦀\"}]\r\n";
+const NOTIFICATION: &str = concat!(
+    r#"{"Type":"Notification","MessageId":"22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324","#,
+    r#""TopicArn":"arn:aws:sns:us-east-1:123456789012:hookgate","Subject":"Zażółć 🦀","#,
+    r#""Message":"{\"id\": 1}\n"}"#,
+);
 const INTERACTION: &str = "{\"id\":\"1\", \"type\":2, \"text\":\"Zażółć 🦀 \\u00e9\"}\n";
 
 /// What Hookgate is asked to sign.
@@ -89,6 +94,7 @@ struct Party {
     signs_url: bool,
     /// What Hookgate is asked to sign with; an SDK adds it by itself.
     query: &'static str,
+    options: &'static [(&'static str, &'static str)],
     secret: Pair,
     other: Pair,
     /// What neither side accepts.
@@ -105,6 +111,7 @@ const PARTY: Party = Party {
     open: Open::Asked,
     signs_url: false,
     query: "",
+    options: &[],
     secret: shared("a shared secret of thirty-two bytes"),
     other: shared("another secret of thirty-two bytes"),
     signed: &[],
@@ -112,7 +119,7 @@ const PARTY: Party = Party {
 };
 
 #[rustfmt::skip]
-const PARTIES: [Party; 12] = [
+const PARTIES: [Party; 13] = [
     Party {
         provider: "adyen",
         body: ADYEN,
@@ -265,6 +272,23 @@ const PARTIES: [Party; 12] = [
         ],
         ..PARTY
     },
+    Party {
+        sdk: Sdk::Node,
+        provider: "aws_sns",
+        age: Age::LimitedHere,
+        body: NOTIFICATION,
+        open: Open::Sample,
+        options: &[("topic_arn", "arn:aws:sns:us-east-1:123456789012:hookgate")],
+        secret: RSA,
+        other: OTHER_RSA,
+        signed: &[
+            Field("\"Message\""), Field("MessageId"), Field("Subject"), Field("Timestamp"), Field("TopicArn"),
+            Field("Type"), Field("SignatureVersion"), Field("\"Signature\""),
+            Text("\"Signature\"", "\"signature\""), Text("\"Subject\"", "\"subject\""),
+        ],
+        unsigned: &[Field("UnsubscribeURL")],
+        ..PARTY
+    },
 ];
 
 impl Party {
@@ -285,7 +309,11 @@ impl Party {
     }
 
     fn terms(&self) -> Terms {
-        Terms::from(self.signs_url.then(|| self.url_of(&self.path())))
+        let mut terms = Terms::from(self.signs_url.then(|| self.url_of(&self.path())));
+        let options = self.options.iter();
+        let options = options.map(|&(name, text)| (name.to_owned(), text.to_owned()));
+        terms.options = options.collect();
+        terms
     }
 
     fn route(&self) -> Route {
@@ -295,6 +323,7 @@ impl Party {
             preset: self.provider,
             secret: self.secret.verifies,
             public_url: self.terms().public_url,
+            options: self.options,
             more: ", methods: [POST, PUT]",
         }
     }

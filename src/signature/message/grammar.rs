@@ -2,7 +2,7 @@
 
 use serde_json_path::JsonPath;
 
-use super::{MessageError, Segment, Written};
+use super::{Challenge, MessageError, Response, Segment, Written};
 use crate::signature::algorithm::Hash;
 use crate::signature::place::Place;
 
@@ -99,8 +99,16 @@ fn segment(name: &str) -> Result<Segment, MessageError> {
         ("option", option) => Segment::Option(option.to_owned()),
         _ => match mac(kind) {
             Some((hash, written)) => {
-                let place = place(rest)?.ok_or_else(unknown)?;
-                Segment::Mac(hash, written, place)
+                let (challenge, rest) = match rest.strip_prefix("hex:") {
+                    Some(rest) => (Challenge::Hex, rest),
+                    None => (Challenge::Word, rest),
+                };
+                Segment::Mac(Box::new(Response {
+                    hash,
+                    written,
+                    challenge,
+                    place: place(rest)?.ok_or_else(unknown)?,
+                }))
             }
             None => Segment::Value(place(name)?.ok_or_else(unknown)?),
         },

@@ -134,6 +134,18 @@ fn a_mac_for_a_handshake_is_made_of_a_plain_word_alone() {
     assert_eq!(answer(hex, "%7B%22type%22%3A1%7D"), None);
     assert_eq!(answer(hex, "a%20b"), None);
     assert_eq!(answer(hex, &"a".repeat(65)), None);
+    // Where an event is a plain word, only a challenge of its provider is answered.
+    let challenge = "{hmac-sha256-hex:hex:query:token}";
+    let digits = "20f9f8ed05f77439fe955c977e4c8a53";
+    assert_eq!(answer(challenge, digits), answer(hex, digits));
+    assert!(answer(challenge, digits).is_some());
+    for word in [
+        "PG5vdGlmaWNhdGlvbj48",
+        "20f9f8ed05f77439fe9",
+        &"a".repeat(33),
+    ] {
+        assert_eq!(answer(challenge, word), None, "{word}");
+    }
     // Another hash than the key's own would be another key.
     assert_eq!(answer("{hmac-sha1-hex:query:token}", "abc"), None);
 }

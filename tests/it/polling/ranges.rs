@@ -1,7 +1,7 @@
 //! A range of a source is read once more, beside its cursor.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -115,13 +115,18 @@ async fn a_range_goes_on_after_a_kill() {
     let scene = Scene::new(since(&rows)).await;
     let gateway = scene.start(POLL).await;
     scene.have_come(1..=9).await;
-    let stops = Arc::new(AtomicUsize::new(1));
-    let (held, listed) = (stops.clone(), since(&rows));
+    // From the range's first page on the provider holds whatever it is asked, until the kill.
+    let is_holding = Arc::new(AtomicBool::new(false));
+    let is_killed = Arc::new(AtomicBool::new(false));
+    let (holding, killed, listed) = (is_holding.clone(), is_killed.clone(), since(&rows));
     scene.provider.answer_with(move |asked| {
-        let is_late = asked.param("since") >= Some("2026-01-05");
-        match is_late && held.load(Ordering::SeqCst) == 1 {
+        let is_of_range = asked.param("since") < Some("2026-01-05");
+        match holding.load(Ordering::SeqCst) && !killed.load(Ordering::SeqCst) {
             true => Answer::held(),
-            false => listed(asked),
+            false => {
+                holding.fetch_or(is_of_range, Ordering::SeqCst);
+                listed(asked)
+            }
         }
     });
     let body = json!({"from": "earliest", "force": true});
@@ -129,7 +134,7 @@ async fn a_range_goes_on_after_a_kill() {
     assert_eq!(status, 200);
     scene.app.wait_for(12).await;
     gateway.kill().await;
-    stops.store(0, Ordering::SeqCst);
+    is_killed.store(true, Ordering::SeqCst);
     let gateway = scene.start(POLL).await;
     let is_over =
         |list: &Value| list["sources"][0]["partitions"][0]["replay"]["ended_at"].is_string();

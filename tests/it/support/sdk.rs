@@ -7,6 +7,7 @@
     reason = "a broken assumption of a test must fail the test"
 )]
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -200,6 +201,15 @@ pub const P256: Pair = Pair {
 pub const OTHER_P256: Pair = Pair {
     signs: "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQglFOdD8/629sqOy+6\nWAr4sK+xz6LTQSEGnmFm7aMEIiahRANCAARc8eWGUgdyiLHAIh95YhAH3KedhPtp\nTTfY5j9KlOB/NOzXLb3rCh1K7aiS1z2eptdAfi230HYLGF4OXxZU281j\n-----END PRIVATE KEY-----\n",
     verifies: "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEXPHlhlIHcoixwCIfeWIQB9ynnYT7aU032OY/SpTgfzTs1y296wodSu2oktc9nqbXQH4tt9B2CxheDl8WVNvNYw==",
+};
+/// A key with a certificate.
+pub const RSA: Pair = Pair {
+    signs: include_str!("../../sdk/keys/rsa.key.pem"),
+    verifies: include_str!("../../sdk/keys/rsa.crt.pem"),
+};
+pub const OTHER_RSA: Pair = Pair {
+    signs: include_str!("../../sdk/keys/other-rsa.key.pem"),
+    verifies: include_str!("../../sdk/keys/other-rsa.crt.pem"),
 };
 
 /// For how long a signature is good.
@@ -470,6 +480,7 @@ pub struct Route {
     pub preset: &'static str,
     pub secret: &'static str,
     pub public_url: Option<String>,
+    pub options: &'static [(&'static str, &'static str)],
     /// More settings of `webhook`, each after a comma.
     pub more: &'static str,
 }
@@ -487,13 +498,15 @@ pub fn configuration(backend: &str, routes: &[Route]) -> String {
             .public_url
             .as_ref()
             .map(|url| format!(", public_url: \"{url}\""));
+        let options: BTreeMap<_, _> = route.options.iter().copied().collect();
         yaml += &format!(
-            "  {}:\n    webhook: {{path: {}, verify: {{provider: {}, secrets: [\"{}\"]{}}}{}}}\n    \
+            "  {}:\n    webhook: {{path: {}, verify: {{provider: {}, secrets: [{}], options: {}{}}}{}}}\n    \
              deliver: {{to: sdk}}\n",
             route.name,
             route.path,
             route.preset,
-            route.secret,
+            json!(route.secret),
+            json!(options),
             public_url.unwrap_or_default(),
             route.more,
         );

@@ -239,6 +239,7 @@ const sns = {
     const message = {
       SignatureVersion: "2",
       SigningCertURL: "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-hookgate.pem",
+      Timestamp: new Date(request.now * 1000).toISOString(),
       ...JSON.parse(request.text),
       Signature: "?",
     };
