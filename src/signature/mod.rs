@@ -5,6 +5,7 @@
 //! What this folder does not decide: which route a request belongs to, and what is answered.
 
 pub mod algorithm;
+mod body_hash;
 pub mod certificate;
 mod form;
 mod found;

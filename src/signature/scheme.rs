@@ -139,9 +139,9 @@ pub struct SchemeParts {
     pub unsigned_body: bool,
     /// What a token must say.
     pub jwt: Option<JwtRule>,
-    /// Places and what stands there where this scheme was used; something else there asks for another
-    /// one.
-    pub when: Vec<(Place, String)>,
+    /// Places and the text that stands there where this scheme was used; another one there asks for
+    /// another scheme.
+    pub when: Vec<(Place, Message)>,
     /// Every match of this path in the body is signed by itself.
     pub for_each: Option<JsonPath>,
     /// Where the SHA-256 of the body stands in hexadecimal, for a message without the body.
@@ -293,6 +293,13 @@ impl Scheme {
             Place::Header(name) => Some(name),
             _ => None,
         }
+    }
+
+    /// The options that it asks for.
+    pub fn options(&self) -> impl Iterator<Item = &str> {
+        let conditions = self.parts.when.iter().map(|(_, value)| value);
+        let messages = conditions.chain([&self.parts.message]);
+        messages.flat_map(Message::options)
     }
 
     /// Whether the public URL is signed.

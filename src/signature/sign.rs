@@ -152,7 +152,10 @@ impl Scheme {
     ) -> Result<(), SignError> {
         let parts = self.parts();
         for (place, value) in &parts.when {
-            draft.set(place, value.clone(), terms)?;
+            let value = draft.read(terms, |request| {
+                Ok(render(value, request, Inputs::default())?)
+            })?;
+            draft.set(place, String::from_utf8_lossy(&value).into_owned(), terms)?;
         }
         if let Some(place) = &parts.id {
             draft.set(place, stamp.id.to_owned(), terms)?;
@@ -224,7 +227,7 @@ impl Scheme {
                 encode(parts.encoding, &tag)
             }
             Material::Public(public) => {
-                let message = render(self, request, inputs)?;
+                let message = render(&self.parts().message, request, inputs)?;
                 let signature = public.sign(&message).ok_or(SignError::PublicKey)?;
                 encode(parts.encoding, &signature)
             }

@@ -3,26 +3,24 @@
 //! Comparison is in constant time. The signature is judged before the time, so that "stale" is
 //! only ever said of a request that its provider really signed.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use constant_time_eq::constant_time_eq;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use smallvec::{SmallVec, smallvec};
 
 use super::algorithm::{Algorithm, TagBytes};
+use super::body_hash::BodyHash;
 use super::certificate::CertificateRule;
 use super::found::{Found, Signature, Tag, malformed, read_one};
 use super::jwt;
 use super::key::{BASE64, Key, KeyId, Material};
 use super::known_keys::{KeySet, KeySetError};
-use super::message::{Inputs, PieceError};
+use super::message::{Inputs, Message, PieceError};
 use super::place::Place;
 use super::public_key::PublicKey;
 use super::reason::Reason;
 use super::request::Request;
-use super::scheme::{PUBLIC_SIGNATURES_MAX, Scheme};
+use super::scheme::{PUBLIC_SIGNATURES_MAX, Scheme, SchemeParts};
 use super::terms::Terms;
 use super::url;
 use super::window::check_time;
@@ -109,7 +107,7 @@ impl Verifier {
         }
         let missing = schemes
             .iter()
-            .flat_map(|(scheme, _)| scheme.parts().message.options())
+            .flat_map(|(scheme, _)| scheme.options())
             .find(|name| !terms.options.contains_key(*name));
         if let Some(name) = missing {
             return Err(VerifierError::NoOption {
@@ -238,14 +236,11 @@ fn judge_one(
     let parts = scheme.parts();
     let values = parts.place.read_all(request);
     let all = Found::all(scheme, request, &values)?;
-    let is_absent = |place: &Place| place.read(request).is_none();
-    let holds = |(place, value): &(Place, String)| {
-        let found = place.read_all(request);
-        !found.is_empty() && found.iter().all(|found| **found == *value.as_bytes())
-    };
-    if !parts.absent.as_ref().is_none_or(is_absent) || !parts.when.iter().all(holds) {
-        let problem = "what else the request holds asks for another scheme";
-        return Err(malformed(&parts.place, problem));
+    if let Some(place) = other_scheme(parts, request)? {
+        return Err(malformed(
+            place,
+            "what stands there asks for another scheme",
+        ));
     }
     let mut furthest = Furthest::default();
     for found in all {
@@ -255,6 +250,25 @@ fn judge_one(
         }
     }
     Err(furthest.reason())
+}
+
+/// The place that says that the request was not signed in this way.
+fn other_scheme<'s>(
+    parts: &'s SchemeParts,
+    request: &Request<'_>,
+) -> Result<Option<&'s Place>, Reason> {
+    let is_there = |place: &&Place| place.read(request).is_some();
+    if let Some(place) = parts.absent.as_ref().filter(is_there) {
+        return Ok(Some(place));
+    }
+    for (place, value) in &parts.when {
+        let value = render(value, request, Inputs::default())?;
+        let found = place.read_all(request);
+        if found.is_empty() || found.iter().any(|found| **found != *value) {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
 }
 
 /// Judges signatures that were made at one time.
@@ -290,7 +304,9 @@ fn judge_found(
         | Algorithm::Ed25519
         | Algorithm::EcdsaP256Sha256(_) => {
             let hash = parts.body_hash.as_ref();
-            let hash = hash.map(|place| body_hash(place, request)).transpose()?;
+            let hash = hash
+                .map(|place| BodyHash::read(place, request))
+                .transpose()?;
             let tags = found.decode(parts.encoding)?;
             let matched = match_signature(scheme, keys, request, found, &tags, now)?;
             if let (Some(_), Some(hash)) = (matched, hash) {
@@ -470,7 +486,7 @@ impl Scheme {
         let values = self.parts().place.read_all(request);
         for found in Found::all(self, request, &values)? {
             for inputs in ways.inputs(&found, key) {
-                texts.push(render(self, request, inputs)?);
+                texts.push(render(&self.parts().message, request, inputs)?);
             }
         }
         Ok(texts)
@@ -486,22 +502,23 @@ fn fits<'t>(
     mut tags: impl Iterator<Item = &'t Tag<'t>> + Clone,
     now: Timestamp,
 ) -> Result<bool, Reason> {
+    let message = &scheme.parts().message;
     let tags_max = tags.clone().take(PUBLIC_SIGNATURES_MAX);
     let one_of = |public: &PublicKey, message: &[u8]| {
         let mut tags = tags_max.clone();
         tags.any(|tag| public.verifies(message, &tag.bytes))
     };
     Ok(match &key.material {
-        Material::Public(public) => one_of(public, &render(scheme, request, inputs)?),
+        Material::Public(public) => one_of(public, &render(message, request, inputs)?),
         Material::Pinned(set) => {
-            let message = render(scheme, request, inputs)?;
-            set.all().any(|public| one_of(public, &message))
+            let text = render(message, request, inputs)?;
+            set.all().any(|public| one_of(public, &text))
         }
         Material::Published(published) => {
-            let message = render(scheme, request, inputs)?;
+            let text = render(message, request, inputs)?;
             let algorithm = scheme.parts().algorithm;
             published.any(request, algorithm, now, None, |public| {
-                one_of(public, &message)
+                one_of(public, &text)
             })?
         }
         _ => match compute(scheme, key, request, inputs)? {
@@ -511,39 +528,12 @@ fn fits<'t>(
     })
 }
 
-/// The hash of the body as the request states it.
-struct BodyHash<'r> {
-    place: &'r Place,
-    text: Cow<'r, [u8]>,
-}
-
-fn body_hash<'r>(place: &'r Place, request: &'r Request<'_>) -> Result<BodyHash<'r>, Reason> {
-    let text = read_one(place, request)?.ok_or_else(|| Reason::InputMissing {
-        what: place.describe(),
-    })?;
-    Ok(BodyHash { place, text })
-}
-
-impl BodyHash<'_> {
-    fn check(&self, request: &Request<'_>) -> Result<(), Reason> {
-        let stated = hex::decode(&self.text).unwrap_or_default();
-        if constant_time_eq(&stated, &Sha256::digest(request.body())) {
-            Ok(())
-        } else {
-            Err(Reason::BodyHashMismatch {
-                place: self.place.describe(),
-            })
-        }
-    }
-}
-
-/// The whole message of the scheme.
+/// A whole message.
 pub(super) fn render(
-    scheme: &Scheme,
+    message: &Message,
     request: &Request<'_>,
     inputs: Inputs<'_>,
 ) -> Result<Vec<u8>, Reason> {
-    let message = &scheme.parts().message;
     let rendered = message.render(request, inputs);
     rendered.map_err(refused)
 }

@@ -198,7 +198,7 @@ impl Compiler<'_> {
     }
 
     /// Places and what stands there.
-    fn when(&mut self, raw: Option<&raw::When>) -> Option<Vec<(Place, String)>> {
+    fn when(&mut self, raw: Option<&raw::When>) -> Option<Vec<(Place, Message)>> {
         let mut when = Vec::new();
         let Some(raw) = raw else { return Some(when) };
         let header: fn(String) -> raw::From = raw::From::Header;
@@ -210,7 +210,7 @@ impl Compiler<'_> {
         ] {
             for (key, field) in value(list).into_iter().flatten() {
                 let place = self.from(key.span, &from(key.name.clone()))?;
-                when.push((place, field.get()?.clone()));
+                when.push((place, self.message(field)?));
             }
         }
         Some(when)

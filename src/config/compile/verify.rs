@@ -122,9 +122,7 @@ impl<'a> Compiler<'a> {
 
     /// An option that nothing asks for may be one that is mistyped.
     fn known_options(&mut self, list: &Field<Entries<String>>, schemes: &[Keyed]) {
-        let options = schemes
-            .iter()
-            .flat_map(|(scheme, _)| scheme.parts().message.options());
+        let options = schemes.iter().flat_map(|(scheme, _)| scheme.options());
         let known: Vec<_> = options.collect();
         for (key, _) in list.get().into_iter().flat_map(|entries| entries.iter()) {
             if !known.contains(&key.name.as_str()) {

@@ -76,7 +76,7 @@ pub struct Scheme {
     pub unsigned_body: Option<Field<bool>>,
     /// What a token must say, for the algorithm jwt.
     pub jwt: Option<Field<JwtRule>>,
-    /// What stands in the request where this scheme was used.
+    /// What stands in the request where this scheme was used, in the words of a message.
     pub when: Option<Field<When>>,
     /// A JSONPath: each of its matches is signed by itself, and `$` is the match in this scheme.
     pub for_each: Option<Field<String>>,

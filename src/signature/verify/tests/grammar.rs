@@ -158,9 +158,45 @@ fn while_a_secret_is_rolled_both_sign_the_same_request() {
 }
 
 #[test]
+fn what_was_agreed_on_must_stand_in_the_request() {
+    let parts = SchemeParts {
+        when: vec![(Place::Header("X-Topic".into()), message("{option:topic}"))],
+        ..untimed(Parse::Whole, Encoding::Hex, Algorithm::Hmac(Hash::Sha1))
+    };
+    let scheme = Scheme::new(parts).unwrap();
+    let key = Key::new(
+        Algorithm::Hmac(Hash::Sha1),
+        &KeyRule::plain(),
+        &Secret::new(SECRET),
+    );
+    let key = key.unwrap();
+    let schemes = || vec![(scheme.clone(), vec![key.clone()])];
+    let missing = Verifier::new(schemes(), None).err();
+    let name = "topic".to_owned();
+    assert_eq!(missing, Some(VerifierError::NoOption { name }));
+    let mut terms = Terms::default();
+    terms.options.insert("topic".into(), "orders".into());
+    let verifier = Verifier::new(schemes(), terms.clone()).unwrap();
+    let mut head = head();
+    let stamp = Stamp { at: now(), id: "1" };
+    let signed = scheme.sign(&key, &mut head, BODY, &stamp, &terms);
+    signed.unwrap();
+    let judged = |head: &Head| {
+        let request = verifier.terms().request(head, BODY);
+        let verified = verifier.verify(&request, now());
+        verified.map(|_| ()).map_err(|reason| reason.to_string())
+    };
+    assert_eq!(judged(&head), Ok(()));
+    head.headers.set("X-Topic", "payments");
+    let refused =
+        "malformed signature in header X-Topic: what stands there asks for another scheme";
+    assert_eq!(judged(&head), Err(refused.to_owned()));
+}
+
+#[test]
 fn a_scheme_is_looked_at_only_when_the_request_asks_for_it() {
     let asked = SchemeParts {
-        when: vec![(Place::Header("X-Alg".into()), "sha1".into())],
+        when: vec![(Place::Header("X-Alg".into()), Message::literal("sha1"))],
         ..untimed(Parse::Whole, Encoding::Hex, Algorithm::Hmac(Hash::Sha1))
     };
     let verifier = verifier(asked.clone(), &[SECRET]);

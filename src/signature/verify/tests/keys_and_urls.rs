@@ -1,5 +1,7 @@
 //! Public keys, signed URLs, hashes of bodies.
 
+use sha2::{Digest, Sha256};
+
 use super::*;
 
 const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
