@@ -83,6 +83,9 @@ pub enum StartError {
     /// The providers that are compiled in have a fault.
     #[error("{0}")]
     Presets(String),
+    /// A secret that a handshake has brought cannot be read.
+    #[error("cannot read a secret that a handshake has brought: {0}")]
+    Handshakes(io::Error),
     /// The store cannot be opened.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -200,7 +203,9 @@ impl App {
             store.clone(),
         ));
         if let Some(settings) = &settings {
-            gateway.keep_secrets_in(settings.folder.join("handshakes"));
+            let folder = settings.folder.join("handshakes");
+            let kept = gateway.keep_secrets_in(folder);
+            kept.map_err(StartError::Handshakes)?;
         }
         let keeping = store.zip(settings).map(|(store, settings)| Keeping {
             dispatcher: Arc::new(Dispatcher::new(

@@ -166,7 +166,13 @@ impl Reloader {
     pub async fn reload(&self) -> Result<Applied, LoadError> {
         let _turn = self.turn.lock().await;
         match self.file.load() {
-            Ok(config) => Ok(self.apply(config).await),
+            Ok(config) => {
+                let applied = self.apply(config).await;
+                if let Err(error) = self.gateway.recall_secrets() {
+                    tracing::error!(%error, "secrets of handshakes cannot be read");
+                }
+                Ok(applied)
+            }
             Err(error) => {
                 self.metrics
                     .config_reloads

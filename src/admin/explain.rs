@@ -92,8 +92,9 @@ pub(super) fn explain(
             text: "the route has no `verify`: it passes everything on".to_owned(),
         }),
         Some((route, Some(check))) => {
+            let verifier = check.verifier.clone().knowing(known);
             let trial = Trial {
-                verifier: &check.verifier,
+                verifier: &verifier,
                 head: &event.head,
                 body: &event.body,
                 known,

@@ -25,7 +25,7 @@ pub(super) struct Found<'v> {
 }
 
 /// Nearly always one.
-type Signatures<'v> = SmallVec<[Signature<'v>; 2]>;
+type Signatures<'v> = SmallVec<[Signature<'v>; 1]>;
 
 /// A signature as it is written.
 #[derive(Clone, Copy)]
@@ -101,7 +101,7 @@ impl<'v> Found<'v> {
         })
     }
 
-    pub(super) fn decode(&self, encoding: Encoding) -> Result<SmallVec<[Tag<'v>; 2]>, Reason> {
+    pub(super) fn decode(&self, encoding: Encoding) -> Result<SmallVec<[Tag<'v>; 1]>, Reason> {
         let decode = |signature: &Signature<'v>| {
             Some(Tag {
                 bytes: decode(encoding, signature.text)?,

@@ -118,6 +118,11 @@ impl Handshake {
         matches!(self.require, Require::VerifyToken(_))
     }
 
+    /// Whether it brings the secret of the events that follow.
+    pub fn brings_secret(&self) -> bool {
+        matches!(self.task, Some(Task::Keep(_)))
+    }
+
     /// What is to be done before it is answered.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Keys made ready for use: decoded once, and the MAC's first block hashed once.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -10,9 +11,10 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::algorithm::{Algorithm, Hash, MacKey};
 use super::jwt::TokenKey;
-use super::known_keys::{KeySet, KeySetError, Published};
+use super::known_keys::{KeySet, KeySetError, KnownKeys, Published};
 use super::place::Place;
 use super::public_key::{PublicForm, PublicKey};
+use super::scheme::SchemeParts;
 use crate::secret::Secret;
 
 /// Base64 as senders really write it: padding or none.
@@ -128,6 +130,8 @@ pub(super) enum Material {
     Pinned(KeySet),
     /// Public keys that are fetched from where the provider publishes them.
     Published(Published),
+    /// The secret that a handshake of this route brings.
+    Brought(Box<str>),
 }
 
 impl fmt::Debug for Key {
@@ -194,6 +198,37 @@ impl Key {
             material: Material::Published(published),
             text: None,
         })
+    }
+
+    /// The secret that a handshake of a route brings, once it has.
+    pub fn brought(route: &str) -> Self {
+        Self {
+            id: None,
+            material: Material::Brought(route.into()),
+            text: None,
+        }
+    }
+
+    /// The keys of a scheme, with the secret that a handshake has brought in place of the note that one
+    /// will; `None` = there is none yet.
+    pub(super) fn at_hand<'k>(
+        keys: &'k [Self],
+        parts: &SchemeParts,
+        known: Option<&KnownKeys>,
+    ) -> Option<Cow<'k, [Self]>> {
+        let is_brought = |key: &Self| matches!(key.material, Material::Brought(_));
+        if !keys.iter().any(is_brought) {
+            return Some(Cow::Borrowed(keys));
+        }
+        let at_hand = keys.iter().filter_map(|key| match &key.material {
+            Material::Brought(route) => {
+                let secret = known?.brought(route)?;
+                Self::new(parts.algorithm, &parts.key, &secret).ok()
+            }
+            _ => Some(key.clone()),
+        });
+        let at_hand: Vec<_> = at_hand.collect();
+        (!at_hand.is_empty()).then_some(Cow::Owned(at_hand))
     }
 
     /// The name that requests call it by, where they do.

@@ -18,6 +18,7 @@ use super::place::Place;
 use super::public_key::PublicKey;
 use super::reason::Reason;
 use super::request::Request;
+use crate::secret::Secret;
 
 /// How long a key is used before it is asked for again.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -173,14 +174,20 @@ impl KeySet {
     }
 }
 
-/// The keys that were fetched, by their address and what they verify. Reading takes no lock.
+/// What is learnt of keys while the gateway runs. Reading takes no lock.
 #[derive(Debug, Default)]
-pub struct KnownKeys(ArcSwap<HashMap<(String, Algorithm), Arc<KeySet>>>);
+pub struct KnownKeys {
+    /// The keys that were fetched, by their address and what they verify.
+    fetched: ArcSwap<HashMap<(String, Algorithm), Arc<KeySet>>>,
+    /// The secrets that handshakes brought, by their route.
+    brought: ArcSwap<HashMap<String, Secret>>,
+}
 
 impl KnownKeys {
     /// The keys at an address, unless it is time to ask for them again.
     pub fn find(&self, url: &str, algorithm: Algorithm, now: Timestamp) -> Option<Arc<KeySet>> {
-        let known = self.0.load().get(&(url.to_owned(), algorithm)).cloned()?;
+        let fetched = self.fetched.load();
+        let known = fetched.get(&(url.to_owned(), algorithm)).cloned()?;
         (now.duration_since(known.checked_at) < KEPT).then_some(known)
     }
 
@@ -188,7 +195,7 @@ impl KnownKeys {
     pub fn learn(&self, url: &str, algorithm: Algorithm, keys: KeySet) {
         let keys = Arc::new(keys);
         let at = (url.to_owned(), algorithm);
-        self.0.rcu(|known| {
+        self.fetched.rcu(|known| {
             let mut known = HashMap::clone(known);
             if known.len() >= URLS_MAX && !known.contains_key(&at) {
                 let oldest = known.iter().min_by_key(|(_, keys)| keys.checked_at);
@@ -202,7 +209,8 @@ impl KnownKeys {
 
     /// Notes that an address was asked at a moment in vain, so that what is known of it is used on.
     pub fn keep(&self, url: &str, algorithm: Algorithm, at: Timestamp) {
-        let known = self.0.load().get(&(url.to_owned(), algorithm)).cloned();
+        let fetched = self.fetched.load();
+        let known = fetched.get(&(url.to_owned(), algorithm)).cloned();
         if let Some(keys) = known {
             self.learn(
                 url,
@@ -213,6 +221,25 @@ impl KnownKeys {
                 },
             );
         }
+    }
+
+    /// The secret that a handshake of a route has brought.
+    pub fn brought(&self, route: &str) -> Option<Secret> {
+        self.brought.load().get(route).cloned()
+    }
+
+    /// Adds the secret that a handshake of a route has brought.
+    pub fn bring(&self, route: &str, secret: &Secret) {
+        self.brought.rcu(|brought| {
+            let mut brought = HashMap::clone(brought);
+            brought.insert(route.to_owned(), secret.clone());
+            brought
+        });
+    }
+
+    /// Forgets every secret that a handshake has brought but these.
+    pub fn bring_all(&self, secrets: HashMap<String, Secret>) {
+        self.brought.store(Arc::new(secrets));
     }
 }
 

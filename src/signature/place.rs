@@ -10,7 +10,7 @@ use super::message::{Inputs, Message};
 use super::request::Request;
 
 /// The values in a place: nearly always one.
-pub type Values<'r> = SmallVec<[Cow<'r, [u8]>; 2]>;
+pub type Values<'r> = SmallVec<[Cow<'r, [u8]>; 1]>;
 
 /// Where a value stands in a request.
 #[derive(Debug, Clone)]

@@ -91,6 +91,9 @@ pub enum Reason {
         /// What it is to verify.
         algorithm: Algorithm,
     },
+    /// The provider's handshake has not come yet, or was forgotten.
+    #[error("no secret yet: the provider's handshake has not brought one")]
+    SecretUnknown,
     /// There is no timestamp where it should stand.
     #[error("no timestamp: {place} is missing")]
     TimestampMissing {
@@ -141,6 +144,7 @@ impl Reason {
             Self::InputAmbiguous { .. } => "signed_input_ambiguous",
             Self::KeyAddress { .. } => "key_address",
             Self::KeyUnknown { .. } => "key_unknown",
+            Self::SecretUnknown => "secret_unknown",
             Self::TimestampMissing { .. } => "timestamp_missing",
             Self::TimestampMalformed { .. } => "timestamp_malformed",
             Self::TimestampStale { .. } => "timestamp_stale",
@@ -151,7 +155,7 @@ impl Reason {
     /// How far the judgement came; of several schemes the furthest tells most.
     pub(super) fn progress(&self) -> u8 {
         match self {
-            Self::CertificateMissing | Self::SignatureMissing { .. } => 0,
+            Self::CertificateMissing | Self::SignatureMissing { .. } | Self::SecretUnknown => 0,
             Self::SignatureMalformed { .. } => 1,
             Self::TimestampMissing { .. } | Self::InputMissing { .. } => 2,
             Self::InputAmbiguous { .. } | Self::KeyAddress { .. } => 3,

@@ -37,6 +37,9 @@ pub enum SignError {
     /// A place for one signature.
     #[error("the provider writes one signature, so that one secret signs")]
     OneKey,
+    /// A secret that is not in the file.
+    #[error("the secret comes with a handshake: name it, to sign with it")]
+    Brought,
     /// Half a key.
     #[error("a public key only verifies: signing needs its private key (PKCS#8, PEM)")]
     PublicKey,
@@ -232,6 +235,7 @@ impl Scheme {
                 encode(parts.encoding, &signature)
             }
             Material::Pinned(_) | Material::Published(_) => return Err(SignError::PublicKey),
+            Material::Brought(_) => return Err(SignError::Brought),
             Material::Token(_) => {
                 let rule = parts.jwt.as_ref().ok_or(SignError::PublicKey)?;
                 let token = jwt::sign(rule, key, request, stamp.id, stamp.at)?;

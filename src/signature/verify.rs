@@ -3,6 +3,8 @@
 //! Comparison is in constant time. The signature is judged before the time, so that "stale" is
 //! only ever said of a request that its provider really signed.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use constant_time_eq::constant_time_eq;
 use jiff::Timestamp;
@@ -14,7 +16,7 @@ use super::certificate::CertificateRule;
 use super::found::{Found, Signature, Tag, malformed, read_one};
 use super::jwt;
 use super::key::{BASE64, Key, KeyId, Material};
-use super::known_keys::{KeySet, KeySetError};
+use super::known_keys::{KeySet, KeySetError, KnownKeys};
 use super::message::{Inputs, Message, PieceError};
 use super::place::Place;
 use super::public_key::PublicKey;
@@ -156,6 +158,16 @@ impl Verifier {
         schemes.map(|(scheme, keys)| (scheme, keys.as_slice()))
     }
 
+    /// The same with the secrets that handshakes have brought.
+    pub fn knowing(mut self, known: &KnownKeys) -> Self {
+        for (scheme, keys) in &mut self.schemes {
+            if let Some(Cow::Owned(at_hand)) = Key::at_hand(keys, scheme.parts(), Some(known)) {
+                *keys = at_hand;
+            }
+        }
+        self
+    }
+
     /// The same on other terms.
     pub(super) fn on(mut self, terms: Terms) -> Self {
         self.terms = terms;
@@ -189,7 +201,9 @@ impl Verifier {
             .iter()
             .enumerate()
             .map(|(scheme, (parts, keys))| {
-                let secret = judge(parts, keys, request, now)?;
+                let at_hand = Key::at_hand(keys, parts.parts(), request.known_keys());
+                let keys = at_hand.ok_or(Reason::SecretUnknown)?;
+                let secret = judge(parts, &keys, request, now)?;
                 Ok(Verified::Signature { scheme, secret })
             });
         let by_certificate = self.certificates.iter().map(|rule| {
@@ -429,7 +443,7 @@ fn match_signature(
 struct Ways<'s> {
     scheme: &'s Scheme,
     /// `None` stands for a message without the URL, or a request without one.
-    urls: SmallVec<[Option<String>; 2]>,
+    urls: SmallVec<[Option<String>; 1]>,
     field: Option<String>,
 }
 
@@ -570,7 +584,8 @@ pub(super) fn compute(
         | Material::Public(_)
         | Material::Token(_)
         | Material::Pinned(_)
-        | Material::Published(_) => None,
+        | Material::Published(_)
+        | Material::Brought(_) => None,
     })
 }
 

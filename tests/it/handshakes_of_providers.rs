@@ -283,6 +283,52 @@ async fn each_is_answered_as_its_provider_insists_and_no_backend_hears_of_it() {
     assert_eq!(kept("asana").unwrap(), "b537207f20cbfa02357cf448134da559");
 }
 
+/// A route without a secret, until a handshake brings one.
+#[tokio::test]
+async fn what_a_handshake_brings_verifies_from_then_on() {
+    let backend = FakeBackend::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!(
+        "server: {{listen: \"127.0.0.1:0\"}}\nadmin: {{listen: \"127.0.0.1:0\"}}\n\
+         store: {{path: \"{}\"}}\nbackends: {{app: {{url: \"{}\"}}}}\nroutes:\n  \
+         asana_1:\n    webhook: {{path: /in, verify: {{provider: asana}}}}\n    deliver: {{to: app}}\n",
+        folder.path().display(),
+        backend.url(),
+    );
+    let status = async |gateway: &Gateway, header: (&str, &str), body: &str| {
+        let request = Request::post("/in")
+            .header(header.0, header.1)
+            .body(body.to_owned());
+        let mut client = Client::connect(gateway.addr()).await;
+        client.request(&request).await.status
+    };
+    let body = r#"{"events": []}"#;
+    // printf '{"events": []}' | openssl dgst -sha256 -hmac b537207f20cbfa02357cf448134da559
+    let signature = "41d0977dd36cca27eb1f0a9f5100d5e3f65c11505a8fb56f467caaabc8abd5c8";
+    let event = ("X-Hook-Signature", signature);
+    let gateway = Gateway::start(&yaml).await;
+    assert_eq!(status(&gateway, event, body).await, 401);
+    let line = gateway
+        .wait_for_log(|line| line.contains("secret_unknown"))
+        .await;
+    assert!(line.contains("no secret yet"), "{line}");
+    let handshake = ("X-Hook-Secret", "b537207f20cbfa02357cf448134da559");
+    assert_eq!(status(&gateway, handshake, "").await, 200);
+    assert_eq!(status(&gateway, event, body).await, 200);
+    assert_eq!(status(&gateway, event, "{}").await, 401);
+    gateway.stop().await;
+    let gateway = Gateway::start(&yaml).await;
+    assert_eq!(status(&gateway, event, body).await, 200);
+    std::fs::remove_file(folder.path().join("handshakes/asana%5F1")).unwrap();
+    gateway.signal("HUP").await;
+    let applied = [("result", "applied")];
+    gateway
+        .wait_for_metric("hookgate_config_reloads_total", &applied, 1.0)
+        .await;
+    assert_eq!(status(&gateway, event, body).await, 401);
+    assert_eq!(backend.count(), 2);
+}
+
 #[tokio::test]
 async fn what_a_handshake_brings_is_not_lost_where_nothing_can_keep_it() {
     let backend = FakeBackend::start().await;

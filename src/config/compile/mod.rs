@@ -99,6 +99,8 @@ struct Compiler<'a> {
     feeds_known: bool,
     /// Whether a listener asks clients for certificates.
     certificates_asked: bool,
+    /// Whether there is a store.
+    has_store: bool,
     /// Every secret of the file.
     secrets: Vec<Secret>,
     /// Sources whose parts have no fault.
@@ -123,6 +125,7 @@ impl<'a> Compiler<'a> {
             hidden: Vec::new(),
             backends: HashMap::new(),
             backends_known: false,
+            has_store: false,
             feeds: Vec::new(),
             published: Vec::new(),
             feeds_known: false,
@@ -136,6 +139,7 @@ impl<'a> Compiler<'a> {
 
 impl Compiler<'_> {
     fn file(&mut self, file: &File) -> Option<Config> {
+        self.has_store = file.store.is_some();
         let server = self.server(value(&file.server));
         let proxies = self.trusted_proxies(value(&file.server));
         let admin = self.admin(value(&file.admin), &server.listen);

@@ -48,7 +48,7 @@ impl Compiler<'_> {
         let path = webhook.and_then(|webhook| self.path(webhook));
         let check = match webhook.and_then(|webhook| webhook.verify.as_ref()) {
             None => Some(None),
-            Some(field) => self.verify(field).map(Some),
+            Some(field) => self.verify(name, field).map(Some),
         };
         let hosts = webhook.map(|webhook| self.hosts(webhook));
         let given = webhook.map(|webhook| self.methods(webhook));

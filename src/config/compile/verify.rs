@@ -9,6 +9,7 @@ use crate::event::Fingerprint;
 use crate::ingress::gate::{CheckMode, SignatureCheck};
 use crate::secret::Secret;
 use crate::signature::certificate::CertificateRule;
+use crate::signature::handshake::Handshake;
 use crate::signature::key::{Key, KeyError};
 use crate::signature::preset::Proof;
 use crate::signature::reply::Reply;
@@ -18,6 +19,8 @@ use crate::signature::{Preset, Scheme, Terms, Verifier};
 
 const REFUSED_STATUS: u16 = 401;
 const SECRETS_SHAPE: &str = "write `secrets: [\"${{ secret.NAME }}\"]`";
+const BROUGHT_SHAPE: &str = "write `store: {path: DIRECTORY}`, where the secret is kept that the \
+                             provider's handshake brings";
 pub(super) const ZERO_TOLERANCE: &str = "a tolerance of zero would refuse every signature";
 pub(super) const FINGERPRINT_SHAPE: &str =
     "write the 64 digits that `openssl x509 -in FILE -noout -fingerprint -sha256` prints";
@@ -50,7 +53,7 @@ struct Way<'r> {
 }
 
 impl<'a> Compiler<'a> {
-    pub(super) fn verify(&mut self, field: &Field<raw::Verify>) -> Option<Check<'a>> {
+    pub(super) fn verify(&mut self, route: &str, field: &Field<raw::Verify>) -> Option<Check<'a>> {
         let verify = field.get()?;
         if let Some(named) = &verify.provider
             && let Some(preset) = self.presets.find(named.get()?)
@@ -65,7 +68,7 @@ impl<'a> Compiler<'a> {
         let refused_status = self.refused_status(verify);
         let mut compiled = Vec::new();
         for way in ways.iter().flatten() {
-            compiled.push(self.way(way));
+            compiled.push(self.way(route, way));
         }
         let span = ways?.first().map_or(field.span, |way| way.span);
         let compiled: Vec<_> = compiled.into_iter().collect::<Option<_>>()?;
@@ -265,7 +268,7 @@ impl<'a> Compiler<'a> {
         None
     }
 
-    fn way(&mut self, way: &Way<'_>) -> Option<Compiled<'a>> {
+    fn way(&mut self, route: &str, way: &Way<'_>) -> Option<Compiled<'a>> {
         if let Some(field) = way.client_cert {
             return self.client_cert(way, field).map(Compiled::Certificate);
         }
@@ -295,9 +298,27 @@ impl<'a> Compiler<'a> {
             });
             return Some(Compiled::Signature(keyed.collect(), preset));
         }
-        self.some_secrets(way);
+        let is_brought = preset.is_some_and(|preset| {
+            let mut handshakes = preset.handshakes.iter();
+            handshakes.any(Handshake::brings_secret)
+        });
+        let may_be_brought = is_brought && self.has_store;
+        if way.secrets.is_some() || !may_be_brought {
+            self.some_secrets(way, is_brought);
+        }
         let schemes = self.with_tolerance(way, schemes);
-        let keyed = self.with_keys(way, schemes)?;
+        let mut keyed = match (way.secrets, may_be_brought) {
+            (None, true) => schemes
+                .into_iter()
+                .map(|scheme| (scheme, Vec::new()))
+                .collect(),
+            _ => self.with_keys(way, schemes)?,
+        };
+        if may_be_brought {
+            for (_, keys) in &mut keyed {
+                keys.push(Key::brought(route));
+            }
+        }
         Some(Compiled::Signature(keyed, preset))
     }
 
@@ -382,11 +403,15 @@ impl<'a> Compiler<'a> {
     }
 
     /// Reports a way that has no secrets, whatever else is wrong with it.
-    fn some_secrets(&mut self, way: &Way<'_>) {
+    fn some_secrets(&mut self, way: &Way<'_>, is_brought: bool) {
         match way.secrets {
             None => {
                 let message = "there are no secrets to verify with";
-                self.fault_with_help(way.span, message, SECRETS_SHAPE);
+                let help = match is_brought {
+                    true => BROUGHT_SHAPE,
+                    false => SECRETS_SHAPE,
+                };
+                self.fault_with_help(way.span, message, help);
             }
             Some(list) if list.get().is_some_and(|secrets| secrets.is_empty()) => {
                 let message = "`secrets` is empty: nothing could ever be accepted";

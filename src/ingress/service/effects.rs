@@ -1,11 +1,12 @@
 //! Does what a provider's handshake asks for: visits an address, keeps a secret.
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::task::spawn_blocking;
 
 use super::Gateway;
@@ -14,10 +15,26 @@ use crate::secret::Secret;
 use crate::signature::handshake::{Effect, HandshakeRefusal};
 
 impl Gateway {
-    /// Says where secrets that handshakes bring are kept; without it, none can be.
-    pub fn keep_secrets_in(&self, folder: PathBuf) {
+    /// Says where secrets that handshakes bring are kept, and reads those that were; without it, none
+    /// can be.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn keep_secrets_in(&self, folder: PathBuf) -> io::Result<()> {
         // Said once, before the first request.
         let _ = self.kept.set(folder);
+        self.recall_secrets()
+    }
+
+    /// Reads the secrets that handshakes have brought: who runs the gateway may have taken one away.
+    ///
+    /// # Errors
+    /// When one cannot be read. Then those that were known still are.
+    pub fn recall_secrets(&self) -> io::Result<()> {
+        if let Some(folder) = self.kept.get() {
+            self.keys.known().bring_all(kept_in(folder)?);
+        }
+        Ok(())
     }
 
     /// Does what a handshake of a route asks for.
@@ -45,14 +62,15 @@ impl Gateway {
                 let name = utf8_percent_encode(route, NON_ALPHANUMERIC).to_string();
                 let path = self.kept.get().ok_or_else(none)?.join(name);
                 let shown = path.display().to_string();
+                let brought = secret.clone();
                 let kept = spawn_blocking(move || keep(&path, &secret)).await;
                 match kept.unwrap_or_else(|error| Err(io::Error::other(error))) {
                     Ok(true) => {
-                        tracing::warn!(
+                        self.keys.known().bring(route, &brought);
+                        tracing::info!(
                             route,
                             file = shown,
-                            "a handshake has brought the secret of \
-                            this route: put it into `secrets`"
+                            "a handshake has brought the secret of this route"
                         );
                         Ok(())
                     }
@@ -62,6 +80,26 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The secrets that are kept in a folder, by their route.
+fn kept_in(folder: &Path) -> io::Result<HashMap<String, Secret>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(error),
+    };
+    let mut kept = HashMap::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let route = percent_decode_str(&name).decode_utf8_lossy().into_owned();
+        let read = fs::read_to_string(&path);
+        let text =
+            read.map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
+        kept.insert(route, Secret::new(text));
+    }
+    Ok(kept)
 }
 
 /// Writes a secret for its owner alone; `false` = another one is there.

@@ -48,11 +48,17 @@ pub(super) fn prepare_writer(connection: &Connection, cache_bytes: u64) -> rusql
     connection.pragma_update(None, "page_size", 4096)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    sync_commits(connection, true)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     prepare(connection, cache_bytes)
+}
+
+/// Says whether a commit waits until it is on the disk.
+pub(super) fn sync_commits(connection: &Connection, is_waiting: bool) -> rusqlite::Result<()> {
+    let level = if is_waiting { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", level)
 }
 
 /// Prepares any connection.

@@ -15,7 +15,7 @@ use super::queue::{Names, Queue};
 use super::retention::Haste;
 use super::steps::{Effects, Steps, Tables, bytes_of};
 use super::weight::Class;
-use super::{Shared, checkpoint, load};
+use super::{Shared, checkpoint, load, schema};
 use crate::store::fault_point::{self, Point};
 use crate::store::{Accepted, Settled, StoreError};
 
@@ -329,9 +329,10 @@ impl Writer {
     }
 
     fn retain_some(&mut self, job: RetainJob) {
-        let retained = self
-            .retain(job.policy, job.now, Haste::InSteps)
-            .and_then(|retained| Ok((retained, self.trim(&job.surplus)?)));
+        let retained = self.unsynced(|writer| {
+            let retained = writer.retain(job.policy, job.now, Haste::InSteps)?;
+            Ok((retained, writer.trim(&job.surplus)?))
+        });
         let broken = match retained {
             Ok(done) => {
                 // Who asked may have left.
@@ -350,6 +351,19 @@ impl Writer {
             self.fail(Batch::default(), broken, error);
         }
         checkpoint::after_commit(&self.shared, &self.connection);
+    }
+
+    /// Runs transactions that nobody waits for: they come to the disk with the next one that is synced,
+    /// in their order. What a power cut takes of them is forgotten once more.
+    fn unsynced<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Broken>,
+    ) -> Result<T, Broken> {
+        schema::sync_commits(&self.connection, false)?;
+        let done = work(self);
+        // Nothing is acknowledged on a connection that may not sync: it is opened anew.
+        schema::sync_commits(&self.connection, true).map_err(Broken::AtCommit)?;
+        done
     }
 
     /// Looks how many bytes of the file hold something.
