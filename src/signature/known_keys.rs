@@ -414,7 +414,7 @@ mod tests {
         for number in 0..URLS_MAX {
             known.learn(&number.to_string(), ED25519, set(at(30)));
         }
-        assert_eq!(known.0.load().len(), URLS_MAX);
+        assert_eq!(known.fetched.load().len(), URLS_MAX);
         assert!(known.find("a", ED25519, at(30)).is_none());
     }
 }

@@ -363,7 +363,7 @@ impl Compiler<'_> {
                         "add `public_url`, the URL by which the backend knows itself",
                     ),
                     SigningError::Sign(SignError::PublicKey) => (raw.secret.span, PRIVATE_KEY),
-                    SigningError::Sign(SignError::OneKey) => {
+                    SigningError::Sign(SignError::OneKey | SignError::Brought) => {
                         (raw.secret.span, "write the one that the backend knows")
                     }
                     SigningError::Sign(SignError::Place { .. } | SignError::Input(_)) => {

@@ -20,7 +20,7 @@ use crate::signature::{Preset, Scheme, Terms, Verifier};
 const REFUSED_STATUS: u16 = 401;
 const SECRETS_SHAPE: &str = "write `secrets: [\"${{ secret.NAME }}\"]`";
 const BROUGHT_SHAPE: &str = "write `store: {path: DIRECTORY}`, where the secret is kept that the \
-                             provider's handshake brings";
+                             provider's handshake brings, or `secrets` where you have it";
 pub(super) const ZERO_TOLERANCE: &str = "a tolerance of zero would refuse every signature";
 pub(super) const FINGERPRINT_SHAPE: &str =
     "write the 64 digits that `openssl x509 -in FILE -noout -fingerprint -sha256` prints";
