@@ -30,7 +30,7 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often the store forgets what was kept for long enough.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(60);
 /// How often, while there is more to forget than is forgotten at a time.
-const UPKEEP_AT_WORK_PAUSE: Duration = Duration::from_millis(12);
+const UPKEEP_AT_WORK_PAUSE: Duration = Duration::from_millis(25);
 
 /// Keeps the roads to the backends fresh, and the configuration on SIGHUP.
 pub(super) struct Watch {

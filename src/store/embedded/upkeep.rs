@@ -13,7 +13,7 @@ use crate::store::{Act, Place, Redelivery, Shelf};
 
 const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
 /// How many events are dropped in one transaction: what is to be accepted waits for it.
-const DROPPED_MAX: usize = 50;
+const DROPPED_MAX: usize = 100;
 
 /// What was taken away of a class of a day in one step.
 #[derive(Debug, Clone, Copy, Default)]
