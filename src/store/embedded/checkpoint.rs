@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::{Options, Shared, load, schema};
 
 /// From this length of the log on, the helper moves what it can.
-const HELP_BYTES: u64 = 64 * 1024 * 1024;
+const HELP_BYTES: u64 = 16 * 1024 * 1024;
 /// From this length on, the writer begins the log anew.
 const RESTART_BYTES: u64 = 256 * 1024 * 1024;
 /// From this length on, an idle writer begins it anew.

@@ -50,7 +50,7 @@ pub(super) fn prepare_writer(connection: &Connection, cache_bytes: u64) -> rusql
     connection.pragma_update(None, "journal_mode", "WAL")?;
     sync_commits(connection, true)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    connection.pragma_update(None, "journal_size_limit", 8 * 1024 * 1024)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     prepare(connection, cache_bytes)
 }
