@@ -327,6 +327,14 @@ async fn what_a_handshake_brings_verifies_from_then_on() {
         .await;
     assert_eq!(status(&gateway, event, body).await, 401);
     assert_eq!(backend.count(), 2);
+    // Beside a secret that is written down, nobody brings another.
+    gateway.stop().await;
+    let own = yaml.replace("provider: asana", "provider: asana, secrets: [own]");
+    assert_ne!(own, yaml);
+    let gateway = Gateway::start(&own).await;
+    assert_eq!(status(&gateway, handshake, "").await, 200);
+    assert_eq!(status(&gateway, event, body).await, 401);
+    assert_eq!(backend.count(), 2);
 }
 
 #[tokio::test]

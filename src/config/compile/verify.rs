@@ -302,23 +302,16 @@ impl<'a> Compiler<'a> {
             let mut handshakes = preset.handshakes.iter();
             handshakes.any(Handshake::brings_secret)
         });
-        let may_be_brought = is_brought && self.has_store;
-        if way.secrets.is_some() || !may_be_brought {
-            self.some_secrets(way, is_brought);
+        // Beside secrets that are written down, nobody brings another one.
+        if way.secrets.is_none() && is_brought && self.has_store {
+            let schemes = self.with_tolerance(way, schemes);
+            let keyed = schemes.into_iter();
+            let keyed = keyed.map(|scheme| (scheme, vec![Key::brought(route)]));
+            return Some(Compiled::Signature(keyed.collect(), preset));
         }
+        self.some_secrets(way, is_brought);
         let schemes = self.with_tolerance(way, schemes);
-        let mut keyed = match (way.secrets, may_be_brought) {
-            (None, true) => schemes
-                .into_iter()
-                .map(|scheme| (scheme, Vec::new()))
-                .collect(),
-            _ => self.with_keys(way, schemes)?,
-        };
-        if may_be_brought {
-            for (_, keys) in &mut keyed {
-                keys.push(Key::brought(route));
-            }
-        }
+        let keyed = self.with_keys(way, schemes)?;
         Some(Compiled::Signature(keyed, preset))
     }
 

@@ -1,18 +1,22 @@
 //! Does what a provider's handshake asks for: visits an address, keeps a secret.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
 
 use super::Gateway;
 use crate::ingress::refusal::Refusal;
 use crate::secret::Secret;
 use crate::signature::handshake::{Effect, HandshakeRefusal};
+
+/// What the name of a file begins with that is being written: no name of a route is encoded like this.
+const UNFINISHED: &str = ".";
 
 impl Gateway {
     /// Says where secrets that handshakes bring are kept, and reads those that were; without it, none
@@ -67,10 +71,11 @@ impl Gateway {
                 match kept.unwrap_or_else(|error| Err(io::Error::other(error))) {
                     Ok(true) => {
                         self.keys.known().bring(route, &brought);
-                        tracing::info!(
+                        tracing::warn!(
                             route,
                             file = shown,
-                            "a handshake has brought the secret of this route"
+                            "a handshake has brought the secret of this route: it verifies from now \
+                             on, unless there are `secrets`"
                         );
                         Ok(())
                     }
@@ -93,6 +98,9 @@ fn kept_in(folder: &Path) -> io::Result<HashMap<String, Secret>> {
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(UNFINISHED) {
+            continue;
+        }
         let route = percent_decode_str(&name).decode_utf8_lossy().into_owned();
         let read = fs::read_to_string(&path);
         let text =
@@ -102,28 +110,21 @@ fn kept_in(folder: &Path) -> io::Result<HashMap<String, Secret>> {
     Ok(kept)
 }
 
-/// Writes a secret for its owner alone; `false` = another one is there.
+/// Writes a secret for its owner alone, whole or not at all; `false` = another one is there.
 fn keep(path: &Path, secret: &Secret) -> io::Result<bool> {
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
-    let opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match opened {
-        Ok(mut file) => {
-            file.write_all(secret.expose().as_bytes())?;
-            file.sync_all()?;
-            Ok(true)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+    let folder = path.parent().unwrap_or(path);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let mut file = NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
+    file.write_all(secret.expose().as_bytes())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => fs::File::open(folder)?.sync_all().map(|()| true),
+        Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
             Ok(secret.matches(&fs::read(path)?))
         }
-        Err(error) => Err(error),
+        Err(refused) => Err(refused.error),
     }
 }
